@@ -1,0 +1,1 @@
+"""Speak: AWS wire formats, shapes, errors, names and signatures."""

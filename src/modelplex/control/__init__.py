@@ -1,0 +1,1 @@
+"""Keep promises: SageMaker's operations, the records, the reconciler."""

@@ -1,0 +1,1 @@
+"""Decide: what lives where. Pure; no I/O, no clock, no randomness."""

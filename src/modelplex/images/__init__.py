@@ -1,0 +1,1 @@
+"""Images: handler images, their names and how they are built."""

@@ -1,0 +1,1 @@
+"""Hold models: the shell around core.residency."""

@@ -1,0 +1,1 @@
+"""Run a model: what runs inside an image's Python. Standard library only, Python >= 3.8."""

@@ -1,0 +1,1 @@
+"""Bury and bear: the parent of every process."""

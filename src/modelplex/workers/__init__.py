@@ -1,0 +1,1 @@
+"""Keep workers: the host's side of the zygote and its workers."""
