@@ -8,10 +8,27 @@ writes the result to `settings.json` in the data folder, which the processes it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import difflib
+import io
+import json
+import math
+import os
+import re
+import tokenize
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
+FILE_NAME = "modelplex.toml"
+PREFIX = "MODELPLEX_"
+
+
+class SettingsError(ValueError):
+    """A value that cannot be used. The text names the place it came from and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +36,24 @@ class Settings:
     """One resolved configuration. The comment behind each field is its documentation."""
 
     # -- what a user chooses --------------------------------------------------------------------
-    data: Path = field(default_factory=lambda: Path.home() / ".modelplex")
-    host: str = "127.0.0.1"
-    port: int = 8321
-    account: str = "123456789012"
-    region: str = "us-west-2"
+    data: Path = field(default_factory=lambda: Path.home() / ".modelplex")  # everything lies here
+    host: str = "127.0.0.1"  # the address to listen on; 0.0.0.0: reachable from other machines
+    port: int = 8321  # the one port of every AWS service; 0: any free one
+    account: str = "123456789012"  # the AWS account id in every ARN
+    region: str = "us-west-2"  # the AWS region that clients sign for, and of every ARN
     access_key: str = ""  # empty: made at first start and kept in credentials.json
-    secret_key: str = ""
+    secret_key: str = ""  # as access_key; rather from the environment or the file than a flag
     s3_endpoint: str = ""  # empty: the embedded store (rclone) over DATA/s3
-    s3_access_key: str = ""
-    s3_secret_key: str = ""
+    s3_access_key: str = ""  # for s3_endpoint
+    s3_secret_key: str = ""  # for s3_endpoint
     s3_region: str = ""  # empty: the platform's region
     memory_mib: int = 0  # for all instances together; 0: three quarters of the machine's memory
     disk_mib: int = 0  # for all instances' artifacts; 0: half of what is free at start
-    instance_scale: float = 0.0  # share of an instance type's memory and vCPUs; 0: see sizing.py
+    instance_scale: float = 0.0  # share of a type's memory and vCPUs; 0: memory_mib / 64 GiB, <= 1
     instances_max: int = 20  # more: the endpoint fails with a capacity error
     file_roots: tuple[str, ...] = ()  # folders that file:// model data may lie under
-    log_level: str = "info"
-    json_logs: bool = False
+    log_level: str = "info"  # debug, info, warning or error
+    json_logs: bool = False  # one JSON object per line instead of text
 
     # -- limits: a request ----------------------------------------------------------------------
     body_bytes_max: int = 6_291_456  # InvokeEndpoint's documented payload limit; more: 413
@@ -71,3 +88,198 @@ class Settings:
     report_interval_s: float = 1.0  # control's question to each instance
     restart_delay_max_s: float = 10.0  # longest pause before a dead process is started again
     stop_timeout_s: float = 30.0  # SIGTERM to SIGKILL of any process, as SageMaker's
+
+    def as_document(self) -> dict[str, Any]:
+        """These settings as JSON can hold them; `from_document` reads them back."""
+        return {**asdict(self), "data": str(self.data), "file_roots": list(self.file_roots)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], place: str = "settings.json") -> Settings:
+        """Settings out of JSON or TOML values; what is missing keeps its default.
+
+        Raises SettingsError for an unknown name, a wrong type or an impossible value.
+        """
+        return cls().updated(document, lambda name: f"{name} in {place}")
+
+    def updated(self, values: Mapping[str, Any], place: Callable[[str], str]) -> Settings:
+        """These settings with `values` set, each checked; `place(name)` names it in errors."""
+        changes = {name: _typed(name, value, place(name)) for name, value in values.items()}
+        for name, value in changes.items():
+            _check(name, value, place(name))
+        return replace(self, **changes)
+
+
+_NAMES = tuple(each.name for each in fields(Settings))
+_DEFAULTS = Settings()
+_ZERO_MEANS_AUTOMATIC = {"memory_mib", "disk_mib", "instance_scale", "loads_max", "port"}
+_PATTERNS = {
+    "account": (r"\d{12}", "12 digits"),
+    "region": (r"[a-z]{2,}(-[a-z]+)+-\d+", "a region's name such as us-west-2"),
+    "log_level": ("debug|info|warning|error", "debug, info, warning or error"),
+    "access_key": (r"|[\x21-\x2b\x2d-\x7e]{3,128}", "3 to 128 printable characters, no comma"),
+    "secret_key": (r"|[\x21-\x2b\x2d-\x7e]{8,256}", "8 to 256 printable characters, no comma"),
+    "host": (r"[\w.:%-]+", "a host name or an IP address"),
+}
+
+
+def resolve(
+    flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, config: Path | None = None
+) -> Settings:
+    """One configuration out of flags, environment, file and defaults, strongest first.
+
+    `flags` holds the given ones only. Raises SettingsError.
+    """
+    given = {k: v for k in _NAMES if (v := environ.get(PREFIX + k.upper())) not in (None, "")}
+    path = config or _data_folder(flags, given) / FILE_NAME
+    settings = _DEFAULTS.updated(_read(path, required=config is not None), _place_in_file(path))
+    settings = settings.updated(given, lambda name: PREFIX + name.upper())
+    settings = settings.updated(flags, lambda name: "--" + name.replace("_", "-"))
+    _check_together(settings)
+    return replace(settings, data=settings.data.expanduser().absolute())
+
+
+def data_folder(flag: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The data folder alone, for commands that need no more: flag, environment, default."""
+    given = {"data": value} if (value := environ.get(PREFIX + "DATA")) else {}
+    return _data_folder({"data": flag} if flag else {}, given).absolute()
+
+
+def load(data: Path) -> Settings:
+    """What the running (or last) `up` wrote to its settings.json. Raises SettingsError, OSError."""
+    path = data / "settings.json"
+    return Settings.from_document(json.loads(path.read_text()), str(path))
+
+
+def comments() -> dict[str, tuple[str, str]]:
+    """name -> (section, comment) of every field, read from this file: documentation, once."""
+    found: dict[str, tuple[str, str]] = {}
+    section = name = ""
+    for token in tokenize.generate_tokens(io.StringIO(Path(__file__).read_text()).readline):
+        words = token.line.split()
+        if token.type != tokenize.COMMENT or not words:
+            continue
+        if token.string.startswith("# -- "):
+            section = token.string.strip("# -")
+        elif section and (name := words[0].rstrip(":")) in _NAMES:
+            found[name] = (section, token.string.lstrip("# "))
+    return found
+
+
+def _data_folder(flags: Mapping[str, Any], given: Mapping[str, Any]) -> Path:
+    return Path(flags.get("data") or given.get("data") or _DEFAULTS.data).expanduser()
+
+
+def _place_in_file(path: Path) -> Callable[[str], str]:
+    return lambda name: f"{name} in {path}"
+
+
+def _read(path: Path, required: bool) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"The configuration file {path} does not exist.") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.") from error
+    if not required and "data" in document:
+        raise SettingsError(f"data in {path}: the file lies in the data folder; use --data.")
+    return document
+
+
+def _typed(name: str, value: Any, place: str) -> Any:
+    """`value` (a string from outside, or what TOML and JSON know) as the field's own type."""
+    if name not in _NAMES:
+        raise SettingsError(f"{place}: there is no such setting.{_nearest(name)}")
+    try:
+        match getattr(_DEFAULTS, name):
+            case bool():
+                return _boolean(value)
+            case int():
+                return _integer(value)
+            case float():
+                return _number(value)
+            case tuple():
+                return _strings(value)
+            case Path():
+                return Path(_string(value)).expanduser()
+            case _:
+                return _string(value)
+    except ValueError as error:
+        raise SettingsError(f"{place}: {error}, not {value!r}.") from None
+
+
+def _boolean(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if (found := words.get(str(value).lower())) is None:
+        raise ValueError("must be true or false")
+    return found
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    raise ValueError("must be a whole number")
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            if math.isfinite(number := float(value)):
+                return number
+        except ValueError:
+            pass
+    raise ValueError("must be a number")
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be a text")
+    return str(value)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part for part in value.split(os.pathsep) if part)
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        raise ValueError("must be a list of texts")
+    return tuple(value)
+
+
+def _check(name: str, value: Any, place: str) -> None:
+    """Refuse values no part of the platform could live with."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low = 0 if name in _ZERO_MEANS_AUTOMATIC else math.ulp(0)
+        if value < low:
+            raise SettingsError(
+                f"{place}: must be {'at least' if not low else 'above'} 0: {value}."
+            )
+    if name == "port" and value > 65535:
+        raise SettingsError(f"{place}: a port is at most 65535, not {value}.")
+    if name in _PATTERNS and not re.fullmatch(_PATTERNS[name][0], value):
+        shown = "the given value" if name == "secret_key" else repr(value)
+        raise SettingsError(f"{place}: must be {_PATTERNS[name][1]}, not {shown}.")
+    if name == "s3_endpoint" and value and not _is_url(value):
+        raise SettingsError(f"{place}: must be http://HOST[:PORT] or https://…, not {value!r}.")
+
+
+def _check_together(settings: Settings) -> None:
+    for one, other in (("access_key", "secret_key"), ("s3_access_key", "s3_secret_key")):
+        if bool(getattr(settings, one)) != bool(getattr(settings, other)):
+            raise SettingsError(f"{one} and {other} belong together: give both or neither.")
+    if settings.s3_endpoint and not settings.s3_access_key:
+        raise SettingsError("s3_endpoint needs s3_access_key and s3_secret_key.")
+
+
+def _is_url(value: str) -> bool:
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, _NAMES, n=1)
+    return f" Did you mean {near[0]}?" if near else ""

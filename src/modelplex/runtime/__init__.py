@@ -1,1 +1,1 @@
-"""Run a model: what runs inside an image's Python. Standard library only, Python >= 3.8."""
+"""Runs a model inside an image's own Python: standard library only, Python 3.8 or newer."""

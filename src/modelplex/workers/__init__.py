@@ -1,1 +1,1 @@
-"""Keep workers: the host's side of the zygote and its workers."""
+"""Keeps workers: the host's side of the zygote and of the processes forked from it."""

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Compiles requirements/*.in into pinned files with the hashes of the public index, and with no
+# address or path of the machine that ran it. `scripts/pin.sh` keeps the pins that still fit,
+# `scripts/pin.sh --upgrade` takes the newest versions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools"
+"$tools/bin/pip" install --quiet "uv>=0.9"
+
+compile() { # FROM TO [option...]
+    local from=$1 to=$2
+    shift 2
+    echo "$from -> $to"
+    "$tools/bin/uv" pip compile "$from" --output-file "$to" --quiet --no-config \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras \
+        --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+        --custom-compile-command scripts/pin.sh "$@"
+}
+
+compile requirements/runtime.in requirements/runtime.txt "$@"
+compile requirements/test.in requirements/test.txt "$@"
+compile requirements/lint.in requirements/lint.txt "$@"
+compile requirements/digits.in examples/digits/container/requirements.txt "$@"
+compile requirements/mxnet.in examples/notebook/container/requirements.txt "$@"

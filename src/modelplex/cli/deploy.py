@@ -1,0 +1,176 @@
+"""`modelplex deploy`: from a folder or prefix of models to an endpoint in service."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelplex.cli import target as targets
+from modelplex.cli import upload
+from modelplex.cli.output import data_option, json_option, say, show_json
+from modelplex.cli.progress import Progress
+from modelplex.cli.target import Target
+
+TAG = "modelplex:deploy"  # on what `deploy` makes, so that `delete` knows it
+_POLL_S = 0.2
+_WAIT_S = 900.0  # for the endpoint; the platform itself gives up earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for."""
+
+    name: str
+    image: str
+    instances: int
+    instance_type: str
+    environment: dict[str, str]
+    single: bool
+
+
+@click.command()
+@click.argument("name")
+@click.option("--image", required=True, help="A built image's name: see `modelplex images`.")
+@click.option(
+    "--models",
+    required=True,
+    help="s3://BUCKET/PREFIX/, or a folder of .tar.gz archives or model folders to upload.",
+)
+@click.option("--instances", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--instance-type", default="ml.m5.xlarge", show_default=True)
+@click.option("--env", "pairs", multiple=True, metavar="NAME=VALUE", help="For the handlers.")
+@click.option("--single", is_flag=True, help="One model: --models is one archive or its folder.")
+@data_option
+@json_option
+def deploy(
+    *,
+    name: str,
+    image: str,
+    models: str,
+    instances: int,
+    instance_type: str,
+    pairs: tuple[str, ...],
+    single: bool,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Create an endpoint over models and wait until it is in service."""
+    wish = Wish(name, image, instances, instance_type, _environment(pairs), single)
+    target = targets.find(data)
+    with targets.speaking(target):
+        if name in targets.endpoint_names(target):  # before anything is uploaded
+            raise click.ClickException(
+                f"There is an endpoint {name} already: delete it first, or choose another name."
+            )
+        account = target.client("sts").get_caller_identity()["Account"]
+        with Progress() as progress:
+            url = _model_data(target, wish, models, account, progress)
+            endpoint = _create(target.client("sagemaker"), wish, url, account, progress)
+    if as_json:
+        show_json(endpoint)
+        return
+    example = "" if single else " MODEL"
+    click.echo(f"{name} is in service. Try: modelplex invoke {name}{example} < FILE")
+
+
+def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair or pair.startswith("="):
+            raise click.BadParameter(f"{pair!r}: write NAME=VALUE.", param_hint="--env")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _model_data(target: Target, wish: Wish, models: str, account: str, progress: Progress) -> str:
+    """The ModelDataUrl; local files are uploaded first."""
+    if models.startswith(("s3://", "https://", "file://")):
+        return models
+    path = Path(models)
+    if not path.is_dir() and not (wish.single and path.is_file()):
+        raise click.ClickException(
+            f"--models {models}: no such folder; write s3://BUCKET/PREFIX/ for models in a store."
+        )
+    found = upload.single_artifact(path) if wish.single else upload.artifacts(path)
+    client = target.client("s3")
+    bucket = upload.default_bucket(client.meta.region_name, account)
+    sent: list[str] = []
+
+    def on_sent(key: str, size_bytes: int) -> None:
+        sent.append(key)
+        progress.show("uploading", f"{len(sent)} of {len(found)}: {key} ({size_bytes:,} bytes)")
+
+    upload.send(client, bucket, wish.name, found, on_sent)
+    last = next(iter(found)) if wish.single else ""
+    return f"s3://{bucket}/{wish.name}/{last}"
+
+
+def _create(client: Any, wish: Wish, url: str, account: str, progress: Progress) -> dict[str, Any]:
+    """Model, configuration and endpoint; whatever was made is deleted again if one fails."""
+    suffix = time.strftime("%Y%m%d-%H%M%S") + "-" + secrets.token_hex(2)
+    inner = f"{wish.name[: 62 - len(suffix)].rstrip('-')}-{suffix}"
+    tags = [{"Key": TAG, "Value": wish.name}]
+    with _undone_on_failure() as undo:
+        progress.show("creating", f"model {inner}")
+        container = {
+            "Image": wish.image,
+            "Mode": "SingleModel" if wish.single else "MultiModel",
+            "ModelDataUrl": url,
+            "Environment": wish.environment,
+        }
+        client.create_model(
+            ModelName=inner,
+            PrimaryContainer=container,
+            ExecutionRoleArn=f"arn:aws:iam::{account}:role/modelplex",
+            Tags=tags,
+        )
+        undo.append(lambda: client.delete_model(ModelName=inner))
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": inner,
+            "InstanceType": wish.instance_type,
+            "InitialInstanceCount": wish.instances,
+        }
+        client.create_endpoint_config(
+            EndpointConfigName=inner, ProductionVariants=[variant], Tags=tags
+        )
+        undo.append(lambda: client.delete_endpoint_config(EndpointConfigName=inner))
+        client.create_endpoint(EndpointName=wish.name, EndpointConfigName=inner, Tags=tags)
+        undo.append(lambda: client.delete_endpoint(EndpointName=wish.name))
+        return _wait(client, wish.name, progress)
+
+
+@contextmanager
+def _undone_on_failure() -> Iterator[list[Callable[[], Any]]]:
+    """Calls the list's functions, the last first, if the block fails; Ctrl-C leaves all."""
+    undo: list[Callable[[], Any]] = []
+    try:
+        yield undo
+    except Exception:
+        for each in reversed(undo):
+            each()
+        raise
+
+
+def _wait(client: Any, name: str, progress: Progress) -> dict[str, Any]:
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        found: dict[str, Any] = client.describe_endpoint(EndpointName=name)
+        found.pop("ResponseMetadata")
+        progress.show("waiting", f"{name} is {found['EndpointStatus']}")
+        if found["EndpointStatus"] == "InService":
+            return found
+        if found["EndpointStatus"] == "Failed":
+            say(f"See: modelplex logs {name}")
+            raise click.ClickException(
+                f"{name} failed: {found.get('FailureReason', 'no reason given')}\n"
+                "The endpoint, its configuration and its model were deleted again."
+            )
+        if time.monotonic() > deadline:
+            raise click.ClickException(f"{name} is not in service after {_WAIT_S:.0f} s.")
+        time.sleep(_POLL_S)

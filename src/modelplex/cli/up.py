@@ -1,0 +1,102 @@
+"""`modelplex up`: this process becomes the supervisor of a platform."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import modelplex
+from modelplex import logs
+from modelplex import settings as settings_file
+from modelplex.settings import Settings, SettingsError
+from modelplex.supervisor import folder, platform
+from modelplex.supervisor.folder import FolderError
+from modelplex.supervisor.platform import Ready, StartFailed
+
+
+def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option per setting. Texts stay texts: settings.py reads and checks them all alike."""
+    comments = settings_file.comments()
+    for each in reversed(fields(Settings)):
+        section, comment = comments[each.name]
+        flag = "--" + each.name.replace("_", "-")
+        default = getattr(Settings(), each.name)
+        help_text = comment if default in ("", ()) else f"{comment} [{default}]"
+        command = click.option(
+            f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag,
+            each.name,
+            default=None,
+            multiple=isinstance(default, tuple),
+            help=help_text,
+            hidden=section.startswith("limits"),
+        )(command)
+    return command
+
+
+@click.command(epilog="Every limit is an option too: see docs/reference/config.md.")
+@click.option("--config", type=click.Path(path_type=Path), help="A TOML file of settings.")
+@_setting_options
+def up(config: Path | None, **options: Any) -> None:
+    """Start the platform and stay in the foreground; Ctrl-C stops it.
+
+    Each option can also be set as MODELPLEX_NAME in the environment or as name = value in
+    modelplex.toml in the data folder.
+    """
+    flags = {name: value for name, value in options.items() if value not in (None, ())}
+    try:
+        settings = settings_file.resolve(flags, config=config)
+        logs.configure(settings)
+        folder.prepare(settings.data)
+        lock = folder.lock(settings)
+        settings = _settle(settings, lock)
+        asyncio.run(platform.run(settings, lock, lambda ready: _announce(settings, ready)))
+    except (SettingsError, FolderError, StartFailed) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _settle(settings: Settings, lock: int) -> Settings:
+    """Everything that was left open, decided and written where the other processes read it."""
+    port = platform.choose_port(settings.host, settings.port)
+    settings = folder.with_keys(replace(settings, port=port))
+    folder.note(lock, settings)
+    folder.clean_run(settings.data)
+    folder.write_private(settings.data / "settings.json", settings.as_document())
+    platform.clean_environment()
+    return settings
+
+
+def _announce(settings: Settings, ready: Ready) -> None:
+    host = platform.reachable(settings.host)
+    option = "" if settings.data == Settings().data else f" --data {settings.data}"
+    lines = [
+        f"modelplex {modelplex.__version__} listens on http://{host}:{settings.port}"
+        f" (region {settings.region}, account {settings.account}); data: {settings.data}",
+        "",
+        "For your code and the aws command, in their shell:",
+        f'    eval "$(modelplex env{option})"',
+        "",
+        f"Store: {settings.s3_endpoint or 'embedded, plain files in ' + str(settings.data / 's3')}",
+        f"Running: {_running(ready)} (this is process {os.getpid()})",
+        f"Instances: {ready.status['sizing']['rule']}",
+        f"Endpoints: {_endpoints(ready)}",
+        "",
+        "Ctrl-C stops it.",
+    ]
+    click.echo("\n".join(lines))
+
+
+def _running(ready: Ready) -> str:
+    instances = len([name for name in ready.processes if name not in platform.STAGES])
+    own = ", ".join(name for name in ready.processes if name in platform.STAGES)
+    return f"{own}, {instances} instances" if instances else own
+
+
+def _endpoints(ready: Ready) -> str:
+    rows = [f"{name} ({each['status']})" for name, each in sorted(ready.endpoints.items())]
+    return ", ".join(rows) or "none yet"

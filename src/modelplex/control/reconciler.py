@@ -1,0 +1,238 @@
+"""The shell around `core.reconcile.plan`: it makes promises true, and says so when they are.
+
+It wakes at every change (a request, a process that ended, an instance that became healthy), shows
+the plan what is wanted and what is observed, and carries the actions out. Between changes it wakes
+only for what depends on time: deadlines and pauses before restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from modelplex.control import deployments
+from modelplex.control.deployments import Deployment, Variant
+from modelplex.control.fleet import Fleet
+from modelplex.control.provider import Provider, ProviderFailed
+from modelplex.control.records import Document, Kind, Records
+from modelplex.control.snapshots import Snapshots
+from modelplex.control.specs import Specs
+from modelplex.control.waiting import Changes
+from modelplex.core import reconcile
+from modelplex.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.5  # longest time between two looks at the clock
+
+
+class Reconciler:
+    """Keeps the promises about all endpoints of one realm."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        records: Records,
+        provider: Provider,
+        specs: Specs,
+        snapshots: Snapshots,
+        changes: Changes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._provider = provider
+        self._specs = specs
+        self._snapshots = snapshots
+        self._changes = changes
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._orders: dict[str, asyncio.Task[object]] = {}  # by instance, or endpoint to forget
+        self.fleet = Fleet(specs.socket, settings.report_interval_s, self.wake, clock)
+
+    def wake(self) -> None:
+        """Look again: something may have changed."""
+        self._woken.set()
+
+    def healthy(self, endpoint: str) -> dict[str, int]:
+        """How many instances of each of an endpoint's variants answer now."""
+        return {
+            variant.name: sum(map(self.fleet.is_healthy, variant.instances))
+            for deployment in self._deployments()
+            if deployment.name == endpoint
+            for variant in deployment.variants
+        }
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. Instances go on when this ends."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.fleet.watch(self._provider))
+                group.create_task(self._loop())
+        finally:
+            for task in self._orders.values():
+                task.cancel()
+            await asyncio.gather(*self._orders.values(), return_exceptions=True)
+            await self.fleet.close()
+
+    async def _loop(self) -> None:
+        await self.fleet.meet()  # before that, everything would look absent or ill
+        while True:
+            self._woken.clear()
+            await self.fleet.listen()
+            try:
+                self._step()
+            except sqlite3.OperationalError:  # a full disk, most likely: what runs runs on
+                log.exception("records.failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._woken.wait()
+
+    def _step(self) -> None:
+        wanted = self._deployments()
+        actions = reconcile.plan(
+            [self._wanted(each) for each in wanted],
+            self.fleet.observed((i for each in wanted for i in each.instances), self._orders),
+            self._clock(),
+            self._settings.restart_delay_max_s,
+        )
+        for action in actions:
+            self._perform(action, {each.name: each for each in wanted})
+        self._publish()
+
+    def _deployments(self) -> list[Deployment]:
+        return [
+            deployments.read(record, self._settings) for record in self._records.all(Kind.ENDPOINT)
+        ]
+
+    def _wanted(self, deployment: Deployment) -> reconcile.Endpoint:
+        return reconcile.Endpoint(
+            name=deployment.name,
+            status=deployment.status,
+            variants=tuple(
+                reconcile.Variant(variant.name, variant.instances, variant.startup_timeout_s)
+                for variant in deployment.variants
+            ),
+        )
+
+    # -- what is done -----------------------------------------------------------------------------
+
+    def _perform(self, action: reconcile.Action, wanted: Mapping[str, Deployment]) -> None:
+        match action:
+            case reconcile.StartInstance(instance):
+                self._order(instance, self._start(wanted, instance))
+            case reconcile.StopInstance(instance):
+                self._order(instance, self._stop(instance))
+            case reconcile.SetStatus(endpoint, status, reason):
+                self._set_status(wanted[endpoint], status, reason)
+            case reconcile.Forget(endpoint):
+                self._order(endpoint, self._forget(wanted[endpoint]))
+
+    def _order(self, subject: str, work: Coroutine[Any, Any, object]) -> None:
+        """Have work done in the background, one piece per subject at a time: what the plan asks
+        for again meanwhile is under way already."""
+        if subject in self._orders:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._orders[subject] = task
+        task.add_done_callback(lambda done: self._ordered(subject, done))
+
+    def _ordered(self, subject: str, done: asyncio.Task[object]) -> None:
+        del self._orders[subject]
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:  # ours; the plan asks again at the next tick
+            log.error("order.failed", exc_info=error, extra={"subject": subject})
+            return
+        self.wake()
+
+    async def _start(self, wanted: Mapping[str, Deployment], instance: str) -> None:
+        deployment, variant = next(
+            (deployment, variant)
+            for deployment in wanted.values()
+            for variant in deployment.variants
+            if instance in variant.instances
+        )
+        log.info("instance.start", extra={"instance": instance, "endpoint": deployment.name})
+        before = self.fleet.processes.get(instance)
+        try:
+            await self._provider.start(self._specs.document(deployment, variant, instance))
+        except ProviderFailed as error:
+            self.fleet.count_end(instance, self._clock(), str(error))
+        else:  # until that is told, the plan would ask for it again
+            await self._await_news(lambda: self.fleet.processes.get(instance) == before)
+
+    async def _stop(self, instance: str, forget: bool = False) -> bool:
+        """End an instance; False, after a pause, if that did not succeed."""
+        log.info("instance.stop", extra={"instance": instance, "forget": forget})
+        self.fleet.stopping.add(instance)
+        try:
+            await self._provider.stop(instance, forget)
+            await self._await_news(lambda: instance in self.fleet.processes)
+        except ProviderFailed as error:
+            log.warning("instance.stop_failed", extra={"instance": instance, "reason": str(error)})
+            await asyncio.sleep(_TICK_S)
+            return False
+        finally:
+            self.fleet.stopping.discard(instance)
+        return True
+
+    async def _await_news(self, pending: Callable[[], bool]) -> None:
+        await self.fleet.news.hold(pending, _TICK_S)
+
+    def _set_status(self, deployment: Deployment, status: str, reason: str) -> None:
+        """Note a status, show it to the gateways, then to whoever waits for it: in this order, so
+        that an endpoint can be invoked as soon as anyone is told that it is in service."""
+        with self._records.transaction():
+            self._records.set_status(deployment.arn, status, reason, round(self._clock(), 3))
+        log.info(
+            "endpoint.status",
+            extra={"endpoint": deployment.name, "status": status, "reason": reason},
+        )
+        self._publish()
+        self._changes.ring()
+
+    async def _forget(self, deployment: Deployment) -> None:
+        """Remove everything of an endpoint, its record last: a restart in between goes on here."""
+        stops = [self._stop(each, forget=True) for each in deployment.instances]
+        if not all(await asyncio.gather(*stops)):
+            return
+        with self._records.transaction():
+            self._records.delete(deployment.arn)
+        for instance in deployment.instances:
+            self.fleet.forget(instance)
+        log.info("endpoint.forgotten", extra={"endpoint": deployment.name})
+        self._publish()
+        self._changes.ring()
+
+    def _publish(self) -> None:
+        self._snapshots.publish({each.name: self._shown(each) for each in self._deployments()})
+
+    def _shown(self, deployment: Deployment) -> Document:
+        variants = [self._shown_variant(variant) for variant in deployment.variants]
+        return {"arn": deployment.arn, "status": deployment.status, "variants": variants}
+
+    def _shown_variant(self, variant: Variant) -> Document:
+        return {
+            "name": variant.name,
+            "weight": variant.weight,
+            "mode": "MultiModel" if variant.multi_model else "SingleModel",
+            "multi_model": variant.multi_model,
+            "instances": [
+                {
+                    "id": each,
+                    "socket": self._specs.socket(each),
+                    "healthy": self.fleet.is_healthy(each),
+                }
+                for each in variant.instances
+            ],
+        }

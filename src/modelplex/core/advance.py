@@ -1,0 +1,113 @@
+"""Who takes the next step towards memory, and who has to make room for it.
+
+Those who wait are served strictly by ticket. Somebody small does not overtake somebody large who
+waits for room: it would find room over and over while the large one starves.
+"""
+
+from __future__ import annotations
+
+import math
+
+from modelplex.core import eviction, room
+from modelplex.core.events import Reason, Refusal
+from modelplex.core.holdings import Holdings
+from modelplex.core.model import Model, State
+
+
+def advance(here: Holdings, now: float) -> None:
+    """Let those in front take their next step, and order room made where they lack it."""
+    here.retry_at = None
+    _relieve(here, now)
+    _refuse_hopeless(here)
+    _start_loads(here, now, before=_start_fetches(here, now))
+
+
+def _relieve(here: Holdings, now: float) -> None:
+    """Take out what has grown beyond the budgets; all that can go if that is not enough."""
+    if (excess := here.memory.missing_bytes(0)) > 0:
+        candidates = list(room.memory_candidates(here, math.inf))
+        for victim in eviction.choose(candidates, excess) or [model for model, _ in candidates]:
+            here.drain(victim, Reason.OVER_BUDGET, None, now)
+    if (excess := here.disk.missing_bytes(0)) > 0:
+        candidates = [(model, here.disk.of(model.name)) for model in room.resting(here)]
+        for victim in eviction.choose(candidates, excess) or [model for model, _ in candidates]:
+            here.drop(victim, Reason.OVER_BUDGET, None)
+
+
+def _refuse_hopeless(here: Holdings) -> None:
+    """Refuse those for whom pinned models leave no memory at all."""
+    while here.load_line:
+        model = here.models[here.load_line.first]
+        if room.ceiling_bytes(here, here.memory, model) > 0:
+            break
+        here.leave_line(model)
+        here.refuse(model, Refusal.OUT_OF_MEMORY, "pinned models hold all of the memory")
+        here.settle(model)
+
+
+def _start_fetches(here: Holdings, now: float) -> float:
+    """Fetch for the first in line; the ticket of one who finds no room, or infinity.
+
+    Nobody behind that one may load: what is loading cannot make room.
+    """
+    while here.fetch_line and len(here.fetching) < here.limits.fetches_max:
+        model = here.models[here.fetch_line.first]
+        needed = room.disk_needed(here, model)
+        if needed > room.ceiling_bytes(here, here.disk, model):
+            here.leave_line(model)
+            here.refuse_too_large(model)
+            here.settle(model)
+        elif needed <= here.disk.free_bytes:
+            here.fetch(model, needed, now)
+        elif _make_disk_room(here, model, needed, now):
+            break
+        else:
+            return model.ticket or 0
+    return math.inf
+
+
+def _start_loads(here: Holdings, now: float, before: float) -> None:
+    """Load the first in line, as long as their tickets are older than `before`."""
+    while here.load_line and len(here.loading) < here.limits.loads_max:
+        model = here.models[here.load_line.first]
+        needed = room.memory_needed(here, model)
+        if needed <= 0 or (model.ticket or 0) > before:
+            break
+        if needed > here.memory.free_bytes:
+            _make_memory_room(here, model, needed, now)
+            break
+        here.load(model, needed, now)
+
+
+def _make_memory_room(here: Holdings, model: Model, needed: int, now: float) -> None:
+    if (missing := here.memory.missing_bytes(needed)) <= 0:
+        return
+    victims = eviction.choose(room.memory_candidates(here, now), missing)
+    for victim in victims:
+        here.drain(victim, Reason.MEMORY, model.name, now)
+    if not victims:
+        _retry_after_turn(here, now)
+
+
+def _make_disk_room(here: Holdings, model: Model, needed: int, now: float) -> bool:
+    """Order out who holds the room that a model needs; whether they suffice."""
+    if (missing := here.disk.missing_bytes(needed)) <= 0:
+        return True
+    victims = eviction.choose(room.disk_candidates(here, model.ticket or 0, now), missing)
+    for victim in victims:
+        match victim.state:
+            case State.ON_DISK:
+                here.drop(victim, Reason.DISK, model.name)
+            case State.LOADED:
+                here.drain(victim, Reason.DISK, model.name, now)
+            case _:
+                pass  # on its way out of memory; it can be dropped when it is out
+    if not victims:
+        _retry_after_turn(here, now)
+    return bool(victims)
+
+
+def _retry_after_turn(here: Holdings, now: float) -> None:
+    """Look again when the next busy model that keeps its place has had its turn."""
+    ends = [model.turn_ends for model in here.loaded.values() if model.turn_ends > now]
+    here.retry_at = min(ends, default=None)

@@ -1,0 +1,252 @@
+"""What an instance's decisions are made of: facts come in, orders go out.
+
+Facts are past participles, orders imperatives, and the state between them has the same root.
+Requests are numbers and models are names: bodies, sockets and files never enter `core/`.
+
+Every order but `Forward`, `Reject`, `Cancel` and `GiveUp` is answered by exactly one fact:
+
+    Fetch    Fetched | FetchOverran | FetchFailed
+    Load     Loaded | OutOfMemory | LoadFailed | Crashed
+    Unload   Unloaded
+    Drop     Dropped
+
+A `Cancel` asks to hurry the open `Fetch` or `Load`, which is still answered (usually by its
+failure). A `Forward` is answered by `Answered`, whatever became of the request or its worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Refusal(Enum):
+    """Why a request is not answered by its model."""
+
+    NOT_READY = "not_ready"  # the model is still on its way; it will be there for a later request
+    FAILED = "failed"  # it could not be fetched or loaded
+    OUT_OF_MEMORY = "out_of_memory"  # it does not fit even with all the memory there is
+    QUEUE_FULL = "queue_full"  # too many requests wait already
+
+
+class Reason(Enum):
+    """Why a model leaves memory or disk."""
+
+    MEMORY = "memory"  # another model needs its memory
+    DISK = "disk"  # another model needs its place on the disk
+    UNCACHED = "uncached"  # ModelCacheSetting is Disabled: nothing stays after its answer
+    CRASHED = "crashed"  # its worker died (never ordered; the shell's word for it in its records)
+    OVER_BUDGET = "over_budget"  # what is there has grown beyond the budget
+
+
+# -- facts: what happened -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """A request for a model arrived. Its number was never used before."""
+
+    request: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A request's client went away. Nothing changes for one that is already forwarded."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A forwarded request is done, well or badly."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model is to be loaded without a request, and never to be made room of."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A whole artifact was found on the disk at start."""
+
+    model: str
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The artifact is whole and in its place; it takes `disk_bytes`."""
+
+    model: str
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOverran:
+    """The artifact needs more than its limit, at least `needed_bytes`; nothing of it is left."""
+
+    model: str
+    needed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """The artifact could not be had; nothing of it is left on the disk."""
+
+    model: str
+    failure: object
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The worker is ready and was measured."""
+
+    model: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The model needs more than the limit it was loaded with; its worker is gone."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model could not be loaded; its worker is gone."""
+
+    model: str
+    failure: object
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a worker takes now."""
+
+    model: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The worker died by itself. What was forwarded to it is answered by the shell."""
+
+    model: str
+    failure: object
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The worker is gone and its memory is back."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The artifact is gone from the disk."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: see `Residency.next_deadline`."""
+
+
+# -- orders: what to do ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring the artifact to the disk, in at most `limit_bytes` there."""
+
+    model: str
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start a worker with the artifact, in at most `limit_bytes` of memory."""
+
+    model: str
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Hand a request to its loaded model."""
+
+    request: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """End a worker. It answers nothing at this moment."""
+
+    model: str
+    reason: Reason
+    for_model: str | None = None  # who gets the room
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove an artifact from the disk. No worker uses it."""
+
+    model: str
+    reason: Reason
+    for_model: str | None = None  # who gets the room
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse a request. `failure` is what the shell gave, or a sentence if the core gave up."""
+
+    request: int
+    refusal: Refusal
+    failure: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Give up the fetch or load under way: it took too long, and its requests are refused."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """A `Wanted` model cannot be had; it is not tried again unasked. As `Reject` to a request."""
+
+    model: str
+    refusal: Refusal
+    failure: object = None
+
+
+Fact = (
+    Invoked
+    | Answered
+    | Abandoned
+    | Wanted
+    | Recovered
+    | Fetched
+    | FetchOverran
+    | FetchFailed
+    | Loaded
+    | OutOfMemory
+    | LoadFailed
+    | Measured
+    | Crashed
+    | Unloaded
+    | Dropped
+    | Tick
+)
+Action = Fetch | Load | Forward | Unload | Drop | Reject | Cancel | GiveUp

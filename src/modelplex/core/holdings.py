@@ -1,0 +1,205 @@
+"""What is where on one instance, and the moves that are possible: each keeps all books at once.
+
+Whether and when to move is decided elsewhere: by what happened (`residency`) and by who is next
+(`advance`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from modelplex.core.budget import Budget
+from modelplex.core.events import (
+    Action,
+    Drop,
+    Fetch,
+    Forward,
+    GiveUp,
+    Load,
+    Reason,
+    Refusal,
+    Reject,
+    Unload,
+)
+from modelplex.core.footprint import Footprints
+from modelplex.core.limits import Limits
+from modelplex.core.line import Line
+from modelplex.core.model import AT_REST, Model, State
+from modelplex.core.requests import Requests
+
+
+class Holdings:
+    """Models, their requests, and the bytes they hold. Orders gather in `orders`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.memory = Budget(limits.memory_bytes)
+        self.disk = Budget(limits.disk_bytes)
+        self.footprints = Footprints()
+        self.requests = Requests(limits.model_ready_timeout_s)
+        self.models: dict[str, Model] = {}
+        self.pinned: dict[str, Model] = {}
+        self.loaded: OrderedDict[str, Model] = OrderedDict()  # in order of last use
+        self.on_disk: OrderedDict[str, Model] = OrderedDict()  # and nowhere else; in the same order
+        self.fetching: dict[str, Model] = {}
+        self.loading: dict[str, Model] = {}
+        self.fetch_line = Line()
+        self.load_line = Line()
+        self.tickets = 0
+        self.retry_at: float | None = None  # when the turn of a busy model ends that has to go
+        self.orders: list[Action] = []  # of the fact that is being handled
+
+    def model(self, name: str) -> Model:
+        model = self.models.get(name)
+        if model is None:
+            model = self.models[name] = Model(name)
+        return model
+
+    def forward(self, request: int, model: Model, now: float) -> None:
+        self.requests.forwarded[request] = model
+        model.in_flight.add(request)
+        model.hits += 1
+        model.last_used_at = now
+        self.loaded.move_to_end(model.name)
+        self.orders.append(Forward(request, model.name))
+
+    def forward_queued(self, model: Model, now: float) -> None:
+        while model.queue and len(model.in_flight) < self.limits.concurrency:
+            self.forward(self.requests.next(model), model, now)
+
+    def refuse(self, model: Model, refusal: Refusal, failure: object) -> None:
+        """Give up on a model: all who wait are told, and the next request tries anew."""
+        for request in list(model.queue):
+            self.requests.leave(request)
+            self.orders.append(Reject(request, refusal, failure))
+        if model.pinned and model.promised:
+            self.orders.append(GiveUp(model.name, refusal, failure))
+        model.end_journey()
+
+    def call_for(self, model: Model) -> bool:
+        """Give a model a ticket if it has none; whether it now stands in a line."""
+        if model.ticket is not None:
+            return False
+        self._give_ticket(model)
+        if model.state in AT_REST:
+            self._join_line(model)
+            return True
+        return False
+
+    def _give_ticket(self, model: Model) -> None:
+        self.tickets += 1
+        model.ticket = self.tickets
+
+    def _line(self, model: Model) -> Line:
+        return self.fetch_line if model.state is State.ABSENT else self.load_line
+
+    def _join_line(self, model: Model) -> None:
+        assert model.ticket is not None
+        self._line(model).add(model.ticket, model.name)
+
+    def leave_line(self, model: Model) -> None:
+        assert model.ticket is not None
+        self._line(model).remove(model.ticket, model.name)
+
+    def settle(self, model: Model) -> None:
+        """A model came to rest: it waits for its next step, or stays where it is, or goes."""
+        if model.called_for:
+            if model.ticket is None:
+                self._give_ticket(model)
+            self._join_line(model)
+            return
+        model.end_journey()
+        if model.state is State.ON_DISK and not self.limits.cache_enabled:
+            self.drop(model, Reason.UNCACHED, None)
+        elif model.state is State.ABSENT and model.forgettable:
+            del self.models[model.name]
+
+    def fetch(self, model: Model, limit: int, now: float) -> None:
+        self.disk.reserve(model.name, limit)
+        self.fetching[model.name] = model
+        self._start_work(model, State.FETCHING, now)
+        self.orders.append(Fetch(model.name, limit))
+
+    def load(self, model: Model, limit: int, now: float) -> None:
+        self.memory.reserve(model.name, limit)
+        self.loading[model.name] = model
+        del self.on_disk[model.name]
+        self._start_work(model, State.LOADING, now)
+        self.orders.append(Load(model.name, limit))
+
+    def _start_work(self, model: Model, state: State, now: float) -> None:
+        self.leave_line(model)
+        model.enter(state)
+        model.work_since = now
+        model.work_ends = now + self.limits.model_load_timeout_s - model.work_spent_s
+
+    def at_work(self) -> list[Model]:
+        return [*self.fetching.values(), *self.loading.values()]
+
+    def stop_work(self, model: Model, state: State, now: float) -> bool:
+        """A fetch or load has come to its end; whether it still counts, that is, was not cancelled.
+
+        After a cancelled one, those who wait came later and are owed a try of their own.
+        """
+        assert model.state is state, f"{model.name} is {model.state.value}, not {state.value}"
+        del (self.fetching if state is State.FETCHING else self.loading)[model.name]
+        if model.cancelled:
+            model.cancelled = False
+            return False
+        model.work_spent_s += now - model.work_since
+        return True
+
+    def back_to_rest(self, model: Model) -> None:
+        """Undo a fetch or load."""
+        if model.state is State.FETCHING:
+            self.disk.release(model.name)
+            model.enter(State.ABSENT)
+        else:
+            self.memory.release(model.name)
+            self.enter_disk(model)
+
+    def rest_on_disk(self, model: Model, size: int) -> None:
+        self.disk.reserve(model.name, size)
+        self.footprints.fetched(size)
+        model.known_disk_bytes = size
+        self.enter_disk(model)
+        self.settle(model)
+
+    def enter_disk(self, model: Model) -> None:
+        model.enter(State.ON_DISK)
+        self.on_disk[model.name] = model
+
+    def refuse_too_large(self, model: Model) -> None:
+        needed, model.least_disk_bytes = model.least_disk_bytes, 0
+        room_bytes = self.disk.capacity_bytes
+        sentence = f"its files need at least {needed} bytes, and the disk has {room_bytes}"
+        self.refuse(model, Refusal.FAILED, sentence)
+
+    def drain(self, model: Model, reason: Reason, for_model: str | None, now: float) -> None:
+        """Admit no more to a loaded model; it is unloaded when it has answered what it has."""
+        model.enter(State.DRAINING)
+        del self.loaded[model.name]
+        self.memory.depart(model.name)
+        self.requests.await_reload(model, now)
+        if model.called_for:
+            self._give_ticket(model)
+        model.leaves_for = (reason, for_model)
+        self.unload_if_drained(model)
+
+    def unload_if_drained(self, model: Model) -> None:
+        if not model.in_flight:
+            model.enter(State.UNLOADING)
+            self.orders.append(Unload(model.name, *model.leaves_for))
+
+    def leave_memory(self, model: Model) -> None:
+        self.memory.release(model.name)
+        self.enter_disk(model)
+        self.settle(model)
+
+    def drop(self, model: Model, reason: Reason, for_model: str | None) -> None:
+        if model.ticket is not None:
+            self.leave_line(model)
+        model.enter(State.DROPPING)
+        del self.on_disk[model.name]
+        self.disk.depart(model.name)
+        self.orders.append(Drop(model.name, reason, for_model))

@@ -1,0 +1,90 @@
+"""How much room a model needs, and who would have to make it. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from modelplex.core import eviction
+from modelplex.core.budget import Budget
+from modelplex.core.holdings import Holdings
+from modelplex.core.model import Model, State
+
+KNOWN_MARGIN = 1.1  # on what this very model took the last time
+GUESS_MARGIN = 1.5  # on what others took
+
+Candidates = Iterator[tuple[Model, int]]
+
+
+def ceiling_bytes(here: Holdings, budget: Budget, model: Model) -> int:
+    """The most that this model could ever get: all but what loaded models hold that are pinned."""
+    pinned = (other for other in here.pinned.values() if other.state is State.LOADED)
+    return budget.capacity_bytes - sum(budget.of(m.name) for m in pinned if m is not model)
+
+
+def memory_needed(here: Holdings, model: Model) -> int:
+    """What to reserve for a load; not above 0 if there can be no room for it."""
+    guess = here.footprints.memory_guess(model.known_disk_bytes)
+    if model.known_memory_bytes:
+        needed = model.known_memory_bytes * KNOWN_MARGIN
+    elif guess is not None:
+        needed = guess * GUESS_MARGIN
+    else:
+        needed = here.limits.memory_guess_bytes
+    ceiling = ceiling_bytes(here, here.memory, model)
+    return min(max(int(needed), model.least_memory_bytes, 1), ceiling)
+
+
+def disk_needed(here: Holdings, model: Model) -> int:
+    """What to reserve for a fetch; more than its ceiling if it is known not to fit.
+
+    An artifact of unknown size gets an equal share of what is free, if that is more than others
+    took: an overrun costs a second download, a generous reservation nothing.
+    """
+    disk, ceiling = here.disk, ceiling_bytes(here, here.disk, model)
+    if model.least_disk_bytes > ceiling:
+        return model.least_disk_bytes
+    if model.known_disk_bytes:
+        needed = model.known_disk_bytes * KNOWN_MARGIN
+    else:
+        usual = here.footprints.usual_disk_bytes
+        guess = disk.capacity_bytes / 8 if usual is None else usual * GUESS_MARGIN
+        needed = max(guess, disk.free_bytes / here.limits.fetches_max)
+    return min(max(int(needed), model.least_disk_bytes, 1), ceiling)
+
+
+def memory_candidates(here: Holdings, now: float) -> Candidates:
+    """Who may have to leave memory, the first first, and how much each would free."""
+    loaded, held = here.loaded.values(), here.memory.held
+    victims = chain(eviction.idle(loaded), eviction.busy(loaded, now))
+    return ((model, held[model.name]) for model in victims)
+
+
+def disk_candidates(here: Holdings, ticket: int, now: float) -> Candidates:
+    """Who may have to leave the disk for the holder of this ticket, and how much each would free.
+
+    Those that only lie there come first, then those that leave memory already (one has to wait for
+    them), then idle loaded ones; then those that are waited for, though never for longer; then
+    busy ones.
+    """
+    loaded, held = here.loaded.values(), here.disk.held
+    leaving = [here.models[name] for name in here.memory.leaving]
+    victims = chain(
+        resting(here),
+        (model for model in leaving if model.ticket is None),
+        eviction.idle(loaded),
+        _behind(reversed(here.on_disk.values()), ticket),
+        _behind(leaving, ticket),
+        eviction.busy(loaded, now),
+    )
+    return ((model, held[model.name]) for model in victims)
+
+
+def _behind(models: Iterable[Model], ticket: int) -> Iterator[Model]:
+    """Those that are waited for, but not for as long as the holder of this ticket."""
+    return (model for model in models if model.ticket is not None and model.ticket > ticket)
+
+
+def resting(here: Holdings) -> Iterator[Model]:
+    """Models that are on the disk and that nobody waits for, in order of last use."""
+    return (model for model in here.on_disk.values() if model.ticket is None)

@@ -1,0 +1,108 @@
+"""The gateway as a process: settings read, parts wired, the port served until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from modelplex import logs as logging_setup
+from modelplex import settings as settings_file
+from modelplex.aws.signatures import Keys, Verifier
+from modelplex.gateway.control import Control
+from modelplex.gateway.delivery import Delivery
+from modelplex.gateway.door import Door
+from modelplex.gateway.fleet import Fleet
+from modelplex.gateway.runtime import Runtime
+from modelplex.gateway.s3 import S3, EmbeddedStore, ExternalStore
+from modelplex.http.client import Client, ClientLimits
+from modelplex.http.server import ServerLimits, serve
+from modelplex.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MARGIN_S = 10.0  # beyond the limits that instances and control keep themselves
+_DRAIN_MARGIN_S = 5.0  # of the time until SIGKILL, for what comes after draining
+_SWEEP_S = 10.0
+
+
+async def run(data: Path) -> None:
+    """Be the gateway until SIGTERM or SIGINT."""
+    settings = settings_file.load(data)
+    logging_setup.configure(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_door(settings, data) as door:
+        limits = ServerLimits(
+            headers_bytes_max=settings.headers_bytes_max,
+            idle_timeout_s=settings.idle_timeout_s,
+            request_read_timeout_s=settings.request_read_timeout_s,
+            connections_max=settings.connections_max,
+        )
+        server = await serve(door.handle, _address(settings), limits)
+        log.info("gateway.started", extra={"host": settings.host, "port": server.port})
+        await stop.wait()
+        await server.close(max(1.0, settings.stop_timeout_s - _DRAIN_MARGIN_S))
+    log.info("gateway.stopped")
+
+
+@contextlib.asynccontextmanager
+async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
+    """All parts of a gateway, wired and running; closed at the end of the block."""
+    keys = Keys(**json.loads((data / "credentials.json").read_text()))
+    control_limits = ClientLimits(connections_max=settings.connections_max)
+    control = Client(f"unix:{data / 'run' / 'control.sock'}", control_limits)
+    fleet = Fleet(control)
+    answer_s = settings.model_ready_timeout_s + settings.invocation_timeout_s + _MARGIN_S
+    delivery = Delivery(fleet, settings.connections_max, answer_s)
+    s3 = S3(_store(settings, data))
+    door = Door(
+        Verifier(keys, settings.clock_skew_s),
+        Runtime(fleet, delivery, settings.account),
+        s3,
+        Control(control, settings.waiter_hold_s + _MARGIN_S),
+        body_bytes_max=settings.body_bytes_max,
+        control_body_bytes_max=settings.control_body_bytes_max,
+    )
+    tasks = [asyncio.create_task(fleet.follow()), asyncio.create_task(_sweep(delivery))]
+    try:
+        yield door
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for part in (delivery, s3, control):
+            await part.close()
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies; go at once if it already has."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        raise SystemExit("The supervisor is gone.")
+
+
+async def _sweep(delivery: Delivery) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        await delivery.sweep()
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"tcp:{host}:{settings.port}"
+
+
+def _store(settings: Settings, data: Path) -> EmbeddedStore | ExternalStore:
+    if not settings.s3_endpoint:
+        return EmbeddedStore(data / "run" / "s3.json")
+    keys = Keys(settings.s3_access_key, settings.s3_secret_key)
+    return ExternalStore(settings.s3_endpoint, settings.s3_region or settings.region, keys)

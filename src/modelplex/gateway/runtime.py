@@ -1,0 +1,147 @@
+"""InvokeEndpoint: from a checked request to an instance's answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from modelplex.aws import shapes
+from modelplex.aws.errors import ValidationError
+from modelplex.core import routing
+from modelplex.gateway.delivery import Delivery, Order
+from modelplex.gateway.fleet import Endpoint, Fleet, Variant
+from modelplex.gateway.forwarding import passed
+from modelplex.gateway.services import RUNTIME_PATH
+from modelplex.http.client import ClientResponse
+from modelplex.http.messages import Header, Request, Response
+
+_OPERATIONS = {
+    b"invocations": "InvokeEndpoint",
+    b"invocations-response-stream": "InvokeEndpointWithResponseStream",
+    b"async-invocations": "InvokeEndpointAsync",
+}
+# What an instance gets to see; AWS strips all other headers too.
+_PASSED_ON = ("ContentType", "Accept", "CustomAttributes", "TargetModel", "InferenceId")
+_UNSUPPORTED = (
+    "TargetContainerHostname",
+    "EnableExplanations",
+    "InferenceComponentName",
+    "SessionId",
+    "PrefixAwareId",
+)
+
+
+def _header_members() -> dict[bytes, str]:
+    """Header name -> member of InvokeEndpointInput."""
+    members = shapes.load("sagemaker-runtime").shapes["InvokeEndpointInput"]["members"]
+    return {
+        member["locationName"].lower().encode(): name
+        for name, member in members.items()
+        if member.get("location") == "header"
+    }
+
+
+class Runtime:
+    """Answers InvokeEndpoint. `draw` gives numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        delivery: Delivery,
+        account: str,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._fleet = fleet
+        self._delivery = delivery
+        self._account = account
+        self._draw = draw
+        self._model = shapes.load("sagemaker-runtime")
+        self._members = _header_members()
+        self._names = {member: name for name, member in self._members.items()}
+
+    async def invoke(self, request: Request, body: bytes, request_id: str) -> Response:
+        """The answer to one request whose signature is verified; raises ServiceError."""
+        document = self._document(request)
+        name = document["EndpointName"]
+        endpoint = await self._endpoint(name)
+        variant = _variant(endpoint, document.get("TargetVariant"), self._draw())
+        target = document.get("TargetModel")
+        _check_target(name, variant, target)
+        headers = [
+            (self._names[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document
+        ]
+        headers.append((b"x-amzn-requestid", request_id.encode()))
+        order = self._order(target)
+        answer = await self._delivery.send(name, variant, order, headers, body)
+        return await _answer(answer, variant, request_id)
+
+    def _document(self, request: Request) -> dict[str, Any]:
+        """The request as a document of the service's model, checked against it."""
+        match = RUNTIME_PATH.fullmatch(request.path)
+        assert match is not None  # services.identify has seen it
+        operation = _OPERATIONS[match[2]]
+        document = {"EndpointName": unquote(match[1].decode("latin-1"))}
+        for name, value in request.headers:
+            if (member := self._members.get(name)) is not None:
+                document.setdefault(member, value.decode("latin-1"))
+        document = shapes.validate(self._model, operation, document)
+        for member in _UNSUPPORTED:
+            if member in document:
+                raise ValidationError(f"{member} is not supported by modelplex.")
+        return document
+
+    async def _endpoint(self, name: str) -> Endpoint:
+        endpoint = await self._fleet.find(name)
+        if endpoint is None:
+            raise ValidationError(f"Endpoint {name} of account {self._account} not found.")
+        if not endpoint.invokable:
+            raise ValidationError(
+                f"Endpoint {name} of account {self._account} is not in service: its status is "
+                f"{endpoint.status}."
+            )
+        return endpoint
+
+    def _order(self, target: str | None) -> Order:
+        if target is not None:
+            return lambda instances: routing.rank(target, instances)
+        draw = self._draw()
+        return lambda instances: routing.pick_any(instances, draw)
+
+
+def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:
+    try:
+        return routing.choose_variant(endpoint.variants, target, draw)
+    except routing.UnknownVariant:
+        raise ValidationError(f"Variant {target} not found for endpoint {endpoint.name}.") from None
+
+
+def _check_target(endpoint: str, variant: Variant, target: str | None) -> None:
+    """A target model on multi-model variants only, and one that stays below its prefix."""
+    if target is None:
+        if variant.multi_model:
+            raise ValidationError(
+                f"Request for endpoint {endpoint} is missing a target model header. "
+                "The endpoint is a multi-model endpoint: name a model by TargetModel."
+            )
+        return
+    if not variant.multi_model:
+        raise ValidationError(
+            f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model "
+            "header."
+        )
+    if "\\" in target or any(part in ("", ".", "..") for part in target.split("/")):
+        raise ValidationError(
+            f"Invalid target model {target!r}: it must be a relative path below the endpoint's "
+            "model data prefix, without empty, '.' or '..' parts and without backslashes."
+        )
+
+
+async def _answer(answer: ClientResponse, variant: Variant, request_id: str) -> Response:
+    response = await passed(answer)
+    named: list[Header] = [(b"x-amzn-invoked-production-variant", variant.name.encode())]
+    if not answer.header(b"x-amzn-requestid"):
+        named.append((b"x-amzn-requestid", request_id.encode()))
+    response.headers += named
+    return response

@@ -1,0 +1,129 @@
+"""Addresses as text: `unix:/path`, `tcp:host:port` and, for clients, `tls:host:port`.
+
+A Unix socket's path may be longer than the 107 bytes that fit into a socket address: it is then
+reached through the descriptor of its folder, as `/proc/self/fd/N/name`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+UNIX_PATH_MAX = 107  # bytes, sizeof(sun_path) less its final zero
+BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
+_RETRY_S = 0.005  # between two attempts on a Unix socket whose listen queue is full
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket in the file system."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host and port; `tls` is for clients only."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+
+def parse_address(text: str) -> UnixAddress | TcpAddress:
+    """Reads one of the three forms; ValueError names the text and the forms."""
+    scheme, _, rest = text.partition(":")
+    host, _, port = rest.rpartition(":")
+    if scheme == "unix" and rest:
+        return UnixAddress(rest)
+    if scheme in ("tcp", "tls") and host and port.isdigit() and int(port) <= 65535:
+        return TcpAddress(host.strip("[]"), int(port), scheme == "tls")
+    raise ValueError(f"bad address {text!r}: write unix:/path, tcp:host:port or tls:host:port")
+
+
+def listen(address: UnixAddress | TcpAddress) -> socket.socket:
+    """A listening, non-blocking socket. OSError if the address is taken or cannot be bound."""
+    match address:
+        case UnixAddress(path):
+            return _listen_unix(path)
+        case TcpAddress(host, port, tls=False):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            server = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            server.setblocking(False)
+            return server
+    raise ValueError(f"cannot listen on {address}: TLS is for clients only")
+
+
+async def connect_unix(path: str, timeout_s: float) -> socket.socket:
+    """A connected, non-blocking socket; a full listen queue is waited for, up to `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    with _socket_name(path) as name:
+        while True:
+            client = socket.socket(socket.AF_UNIX)
+            client.setblocking(False)
+            try:
+                client.connect(name)
+            except BlockingIOError:
+                client.close()
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            except BaseException:
+                client.close()
+                raise
+            else:
+                return client
+
+
+def _listen_unix(path: str) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        with _socket_name(path) as name:
+            _remove_stale(name, path)
+            os.fchmod(server.fileno(), 0o600)  # before bind: the file never exists more open
+            server.bind(name)
+        server.listen(BACKLOG)
+        server.setblocking(False)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _remove_stale(name: str, path: str) -> None:
+    """Removes a socket file that nobody listens on; one in use, or another file, is an error."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(name).st_mode):
+            raise OSError(errno.EADDRINUSE, "a file that is no socket is in the way", path)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            probe.connect(name)
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        os.unlink(name)
+        return
+    except BlockingIOError:  # a full listen queue: somebody does listen
+        pass
+    raise OSError(errno.EADDRINUSE, "another process listens on this socket", path)
+
+
+@contextmanager
+def _socket_name(path: str) -> Iterator[str]:
+    """The path itself, or a short name for it that is valid inside the block."""
+    if len(os.fsencode(path)) <= UNIX_PATH_MAX:
+        yield path
+        return
+    folder, name = os.path.split(path)
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""Requests and responses as values, and how their first lines and headers become bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from modelplex.http.body import Body
+
+__all__ = ["Body", "Data", "Handler", "Header", "Interim", "Request", "Response"]
+
+Header = tuple[bytes, bytes]  # the name in lower case, the value as it came
+Data = bytes | bytearray | memoryview
+Interim = Callable[[int, list[Header]], Awaitable[None]]
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
+
+
+class Request:
+    """One request as a server hands it to its handler; its body may still be arriving."""
+
+    __slots__ = ("_interim", "body", "headers", "http10", "keep_alive", "method", "peer", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: list[Header],
+        body: Body,
+        peer: str,
+        *,
+        interim: Interim | None = None,
+    ) -> None:
+        """`interim` sends a 1xx response to the client; None where nobody could see it."""
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.peer = peer
+        self.http10 = False  # then neither chunks nor 1xx responses are understood
+        self.keep_alive = True  # False: the client will send no other request
+        self._interim = interim
+
+    @property
+    def path(self) -> bytes:
+        """The raw target before "?"."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """The raw target after "?", empty if there is none."""
+        return self.target.partition(b"?")[2]
+
+    def header(self, name: bytes, default: bytes = b"") -> bytes:
+        """The first header of that (lower-case) name."""
+        return first(self.headers, name, default)
+
+    async def interim(self, status: int, headers: list[Header]) -> None:
+        """Tells the client something before the answer; dropped for an HTTP/1.0 client."""
+        if self._interim is not None and not self.http10:
+            await self._interim(status, headers)
+
+
+@dataclass(slots=True)
+class Response:
+    """What a handler returns.
+
+    An iterable body is sent with the Content-Length among `headers` if there is one, else chunked;
+    if it has an `async discard()`, that is awaited in the end, whatever happened.
+    """
+
+    status: int
+    headers: list[Header] = field(default_factory=list)
+    body: Data | AsyncIterable[bytes] = b""
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def first(headers: list[Header], name: bytes, default: bytes = b"") -> bytes:
+    """The value of the first header of that (lower-case) name."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return default
+
+
+def status_line(status: int) -> bytes:
+    """`HTTP/1.1 200 OK`, without its line end; a status without a name has none."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
+
+
+def explain(status: int, message: str) -> Response:
+    """A refusal in the form that is used between our own processes."""
+    body = json.dumps({"message": message}).encode()
+    return Response(status, [(b"content-type", b"application/json")], body)
+
+
+def encode_head(start: bytes, headers: list[Header]) -> bytes:
+    """The first line and headers as bytes; ValueError if a value would break out of its line."""
+    head = b"\r\n".join([start, *[name + b": " + value for name, value in headers], b"", b""])
+    lines = len(headers) + 2
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise ValueError(f"a line break or zero byte in a header: {headers!r}")
+    return head

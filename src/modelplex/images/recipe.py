@@ -1,0 +1,147 @@
+"""What a user hands to `modelplex build`: a folder with an `image.toml`, and its content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+IGNORED = frozenset({"__pycache__", ".git"})
+OLDEST_PYTHON = (3, 8)  # what modelplex.runtime needs
+
+_CHUNK_BYTES = 1 << 20
+
+
+class RecipeError(ValueError):
+    """The folder cannot become an image; the text says which part of it and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked image.toml."""
+
+    handler: str  # "model_handler.py:handle"
+    requirements: str | None = None  # a file in the folder
+    python: str | None = None  # "3.11"; None: the platform's own
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def read(folder: Path) -> Recipe:
+    """The folder's image.toml, every entry checked. Raises RecipeError."""
+    path = folder / "image.toml"
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        hint = 'It needs at least: handler = "model_handler.py:handle"'
+        raise RecipeError(f"There is no image.toml in {folder}. {hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}.") from error
+    checks: dict[str, Callable[[Path, Any], Any]] = {
+        "handler": _handler,
+        "requirements": _requirements,
+        "python": _python,
+        "environment": _environment,
+    }
+    if unknown := sorted(set(document) - set(checks)):
+        raise RecipeError(f"{path}: unknown entry {unknown[0]!r}; known: {', '.join(checks)}.")
+    if "handler" not in document:
+        raise RecipeError(f'{path}: handler is missing; write handler = "model_handler.py:handle".')
+    return Recipe(**{name: checks[name](folder, value) for name, value in document.items()})
+
+
+def files(folder: Path, root: Path | None = None) -> Iterator[Path]:
+    """Every file and link that goes into the image, in a fixed order.
+
+    Raises RecipeError for a link that leads out of `root` (the folder itself) and for what is
+    neither file nor folder: neither would mean the same thing on the next machine.
+    """
+    root = root or folder.resolve()
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        path = Path(entry.path)
+        if entry.name in IGNORED:
+            continue
+        if entry.is_symlink():
+            _check_link(path, root)
+            yield path
+        elif entry.is_dir():
+            yield from files(path, root)
+        elif stat.S_ISREG(entry.stat().st_mode):
+            yield path
+        else:
+            raise RecipeError(f"{path} is neither a file nor a folder: take it out of the image.")
+
+
+def content_hash(folder: Path, *facts: str) -> str:
+    """SHA-256 over names, contents, executable bits, and the given facts; 24 hex digits."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        _add(digest, fact.encode())
+    for path in files(folder):
+        _add(digest, os.fsencode(path.relative_to(folder)))
+        if path.is_symlink():
+            _add(digest, b"link " + os.fsencode(path.readlink()))
+        else:
+            _add(digest, b"x" if os.access(path, os.X_OK) else b"-")
+            _add_file(digest, path)
+    return digest.hexdigest()[:24]
+
+
+def _check_link(path: Path, root: Path) -> None:
+    """Refuse a link that leads out of `root`, or nowhere."""
+    inside = not path.readlink().is_absolute() and path.resolve().is_relative_to(root)
+    if not inside or not path.exists():
+        raise RecipeError(f"{path} is a link out of the folder (to {path.readlink()}): copy it.")
+
+
+def _add(digest: Any, part: bytes) -> None:
+    digest.update(len(part).to_bytes(8, "big") + part)
+
+
+def _add_file(digest: Any, path: Path) -> None:
+    digest.update(path.stat().st_size.to_bytes(8, "big"))
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+
+
+def _handler(folder: Path, value: Any) -> str:
+    match = re.fullmatch(r"(\w+)(?:\.py)?(?::\w+)?", str(value))
+    if match is None:
+        raise RecipeError(
+            f"image.toml: handler = {value!r} must be MODULE.py:FUNCTION (or MODULE.py:CLASS),"
+            " with the module at the top of the folder."
+        )
+    if not any((folder / (match[1] + each)).exists() for each in (".py", "/__init__.py")):
+        raise RecipeError(f"image.toml: handler = {value!r}, but {folder} has no {match[1]}.py.")
+    return str(value)
+
+
+def _requirements(folder: Path, value: Any) -> str:
+    if not isinstance(value, str) or not (folder / value).is_file():
+        raise RecipeError(f"image.toml: requirements = {value!r} is not a file in {folder}.")
+    if not (folder / value).resolve().is_relative_to(folder.resolve()):
+        raise RecipeError(f"image.toml: requirements = {value!r} lies outside of {folder}.")
+    return value
+
+
+def _python(_folder: Path, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"3\.\d{1,2}", value):
+        raise RecipeError(f'image.toml: python = {value!r} must be a text such as "3.11".')
+    if tuple(map(int, value.split("."))) < OLDEST_PYTHON:
+        raise RecipeError(f"image.toml: python = {value!r} is too old; 3.8 is the oldest.")
+    return value
+
+
+def _environment(_folder: Path, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise RecipeError(f"image.toml: environment = {value!r} must be a table of texts.")
+    for key, each in value.items():
+        if not isinstance(each, str) or not re.fullmatch(r"[A-Za-z_]\w*", key):
+            raise RecipeError(f"image.toml: environment: {key} = {each!r} must be NAME = text.")
+    return dict(value)

@@ -1,0 +1,5 @@
+"""`python -m modelplex.instance SPEC.json`"""
+
+from modelplex.instance.app import main
+
+main()

@@ -1,0 +1,160 @@
+"""The door of an instance process: `python -m modelplex.instance SPEC.json`, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from modelplex import logs
+from modelplex.core.model import Row
+from modelplex.http.messages import Request, Response
+from modelplex.http.server import ServerLimits, serve
+from modelplex.instance import kin
+from modelplex.instance import spec as specs
+from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
+from modelplex.instance.spec import Spec
+
+DEFECT = 70  # exit status: this process contradicted itself
+SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner than Python's 5 ms
+
+
+class Door:
+    """The four routes of internal-api.md."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    async def __call__(self, request: Request) -> Response:
+        """The answer to anything that comes through the socket."""
+        match request.method, request.path:
+            case "POST", b"/invocations":
+                return await self._invoke(request)
+            case "GET", b"/ping":
+                return self._ping()
+            case "GET", b"/report":
+                return _json(200, self._report())
+            case "GET", b"/events":
+                return self._events(request.query)
+            case _:
+                return _json(404, {"message": f"no such door: {request.method} {request.target!r}"})
+
+    async def _invoke(self, request: Request) -> Response:
+        if self._instance.invocations is None:
+            return _json(503, {"message": f"the instance is {self._instance.status.value}"})
+        return await self._instance.invocations(request)
+
+    def _ping(self) -> Response:
+        status, reason = self._instance.status, self._instance.reason
+        document = {"status": status.value} | ({"reason": reason} if reason else {})
+        return _json(200 if status is Status.HEALTHY else 503, document)
+
+    def _events(self, query: bytes) -> Response:
+        after = query.removeprefix(b"after=") or b"0"
+        if not after.isdigit():
+            return _json(400, {"message": f"after must be the number of an event, not {after!r}"})
+        return _json(200, self._instance.history.journal.after(int(after)))
+
+    def _report(self) -> dict[str, Any]:
+        """Bytes and Unix seconds, as control and `top` want them."""
+        instance, spec = self._instance, self._instance.spec
+        residency = instance.agent.residency if instance.agent else None
+        models = residency.memory.used_bytes if residency else 0
+        disk = residency.disk.used_bytes if residency else 0
+        return {
+            "id": spec.id,
+            "status": instance.status.value,
+            "pid": os.getpid(),
+            "memory": {
+                "budget": spec.memory_bytes,
+                "base": instance.base_bytes,
+                "used": instance.base_bytes + models,
+            },
+            "disk": {"budget": spec.disk_bytes, "used": disk},
+            "counters": instance.history.journal.counters,
+            "models": [self._row(row) for row in residency.snapshot()] if residency else [],
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        worker = self._instance.agent.workers.get(row.model) if self._instance.agent else None
+        return {
+            "model": row.model,
+            "state": row.state,
+            "memory_bytes": row.memory_bytes,
+            "disk_bytes": row.disk_bytes,
+            "hits": row.hits,
+            "loads": row.loads,
+            "waiting": row.waiting,
+            "in_flight": row.in_flight,
+            "last_used_at": _unix(row.last_used_at),
+            "loaded_at": _unix(row.loaded_at),
+            "pid": worker.pid if worker else None,
+        }
+
+
+def _unix(moment: float | None) -> float | None:
+    """A moment of the monotonic clock in Unix seconds."""
+    return None if moment is None else time.time() - time.monotonic() + moment
+
+
+def _json(status: int, document: Any) -> Response:
+    body = json.dumps(document).encode()
+    return Response(status, [(b"content-type", b"application/json")], body)
+
+
+async def run(spec: Spec) -> int:
+    """Serve until SIGTERM or SIGINT, or until a defect shows; the exit status."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(status: int) -> None:
+        if not ended.done():
+            ended.set_result(status)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, 0)
+    instance = Instance(spec, on_defect=lambda _: end(DEFECT))
+    server = await serve(Door(instance), f"unix:{spec.socket}", _server_limits(spec))
+    starting = asyncio.create_task(instance.start())
+    status = await ended
+    starting.cancel()
+    await server.close(max(0.0, spec.limits.stop_timeout_s - KILL_RESERVE_S))
+    await instance.stop()
+    return status
+
+
+def _server_limits(spec: Spec) -> ServerLimits:
+    limits = spec.limits
+    return ServerLimits(
+        headers_bytes_max=limits.headers_bytes_max,
+        idle_timeout_s=limits.idle_timeout_s,
+        request_read_timeout_s=limits.request_read_timeout_s,
+        connections_max=limits.connections_max,
+    )
+
+
+def main() -> None:
+    """Run the instance of the spec named on the command line. Nothing of it outlives this call."""
+    kin.bind_to_parent()
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m modelplex.instance SPEC.json")
+    try:
+        spec = specs.read(Path(sys.argv[1]))
+    except specs.SpecError as error:
+        raise SystemExit(str(error)) from None
+    logs.configure(spec.limits)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()  # what is imported by now stays: no collection has to look at it
+    status = uvloop.run(run(spec))
+    kin.kill_descendants()
+    logging.shutdown()
+    os._exit(status)  # a download that hangs in its thread must not hold the process up

@@ -1,0 +1,76 @@
+"""One request on its way through the instance, and where its time went."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from modelplex.aws.errors import ServiceError
+from modelplex.workers.worker import Worker
+
+
+@dataclass(slots=True)
+class Work:
+    """When a model was last fetched and last loaded, in the shell's seconds; 0.0: not yet."""
+
+    fetch_began: float = 0.0
+    fetch_ended: float = 0.0
+    load_began: float = 0.0
+    load_ended: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request for a model. It is decided once: given its worker, or refused.
+
+    The seconds say where its time went: `queue_s` is all that it waited for neither a fetch nor a
+    load, but for its turn, for memory, for a place among the fetches.
+    """
+
+    model: str
+    arrived_at: float
+    worker: Worker | None = None
+    refusal: ServiceError | None = None
+    decided: asyncio.Future[None] | None = None  # only made when it has to wait
+    start: str = "warm"  # or "disk": waited for a load; "cold": waited for a fetch too
+    queue_s: float = 0.0
+    fetch_s: float = 0.0
+    load_s: float = 0.0
+    handle_s: float = 0.0
+
+    def forward(self, worker: Worker, now: float, work: Work | None) -> None:
+        """It has its worker. `work` is what the model went through."""
+        self.worker = worker
+        self._decide(now, work)
+
+    def refuse(self, error: ServiceError, now: float, work: Work | None) -> None:
+        """It will not have one."""
+        self.refusal = error
+        self._decide(now, work)
+
+    def _decide(self, now: float, work: Work | None) -> None:
+        if self.decided is None:  # at once: it waited for nothing
+            return
+        if work is not None:
+            self.fetch_s = self._overlap(now, work.fetch_began, work.fetch_ended)
+            self.load_s = self._overlap(now, work.load_began, work.load_ended)
+        self.queue_s = max(0.0, now - self.arrived_at - self.fetch_s - self.load_s)
+        self.start = "cold" if self.fetch_s else "disk" if self.load_s else "warm"
+        if not self.decided.done():
+            self.decided.set_result(None)
+
+    def _overlap(self, until: float, began: float, ended: float) -> float:
+        """Seconds of the wait in an interval; it is still open if it "ended" before it began."""
+        if not began:
+            return 0.0
+        end = ended if ended >= began else until
+        return max(0.0, min(until, end) - max(self.arrived_at, began))
+
+    def milliseconds(self) -> dict[str, float]:
+        """The timings as answers and the journal give them."""
+        return {
+            "queue": round(self.queue_s * 1000, 3),
+            "fetch": round(self.fetch_s * 1000, 3),
+            "load": round(self.load_s * 1000, 3),
+            "handle": round(self.handle_s * 1000, 3),
+        }

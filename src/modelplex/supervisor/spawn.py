@@ -1,0 +1,83 @@
+"""Starting a process so that it cannot outlive its parent, and what the kernel says of the end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> None:
+    """Descendants that lose their parent become this process's children from now on."""
+    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def spawn(
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    cwd: str | None,
+    output: int | None,
+    death_signal: int,
+) -> int:
+    """Start `argv` in a session of its own; its process id.
+
+    `environment` is added to this process's. `output` is a descriptor for stdout and stderr; None:
+    the ones of this process. The kernel sends `death_signal` when this process dies, however it
+    dies. Raises OSError if there is no such program or folder.
+    """
+    process = subprocess.Popen(
+        argv,
+        env={**os.environ, **environment},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=_follow_parent(os.getpid(), death_signal),  # noqa: PLW1509 (one thread only)
+    )
+    process.returncode = 0  # reaped by whoever handles SIGCHLD; Popen is not to wait for it
+    return process.pid
+
+
+def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
+    """Signal a process's group, and be content if nobody is in it."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def describe_exit(wait_status: int) -> str:
+    """`exit code 3` or `killed by SIGKILL`."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"killed by signal {-code}"
+
+
+def children() -> list[int]:
+    """The process ids of this process's children, adopted ones too."""
+    found: list[int] = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        found += map(int, path.read_text().split())
+    return found
+
+
+def _follow_parent(parent: int, death_signal: int) -> Callable[[], None]:
+    def between_fork_and_exec() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+    return between_fork_and_exec

@@ -1,0 +1,43 @@
+"""What can go wrong with a zygote or a worker.
+
+WorkersError
+  StartFailed      the image cannot be used at all
+  LoadFailed       this model cannot be loaded, and trying again will not help
+    OutOfMemory    it can, with more memory
+  WorkerDied       the process ended while it was needed
+    TimedOut       because it was killed: it took too long
+"""
+
+from __future__ import annotations
+
+
+class WorkersError(Exception):
+    """Base of this folder's errors; the text is fit for users."""
+
+
+class StartFailed(WorkersError):
+    """The image's Python, or its handler, cannot be started. The text has the reason."""
+
+
+class LoadFailed(WorkersError):
+    """The handler refused the model. `status` is what a container would have answered."""
+
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class OutOfMemory(LoadFailed):
+    """The model needs more memory than it was allowed."""
+
+    def __init__(self, message: str = "Out of resources") -> None:
+        super().__init__(message, 507)
+
+
+class WorkerDied(WorkersError):
+    """The worker ended before it answered. The text says how."""
+
+
+class TimedOut(WorkerDied):
+    """The handler took longer than the request may take, so its process was killed."""

@@ -1,0 +1,23 @@
+"""What a pool must know of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """A handler image. `handler` is `module.py:function`, `module.py:Class` or `module.py`;
+    `preload` names modules to import before any model is loaded."""
+
+    folder: Path
+    python: Path
+    handler: str
+    preload: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> Path:
+        """Where the handler lies: `code/` of a built image, otherwise the folder itself."""
+        built = self.folder / "code"
+        return built if built.is_dir() else self.folder

@@ -1,0 +1,26 @@
+"""The limits of a pool of workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Each field says what happens at the limit."""
+
+    start_timeout_s: float = 180.0  # until the zygote has imported everything; then StartFailed
+    fork_timeout_s: float = 30.0  # until the zygote has forked or reaped; then it is replaced
+    unload_timeout_s: float = 5.0  # SIGTERM to SIGKILL of a worker
+    body_bytes_max: int = 6_291_456  # of a request; more: ValueError
+    response_bytes_max: int = 6_291_456  # of an answer; more: the answer is a 500 that says so
+    memory_slack_bytes: int = (
+        64 * MIB
+    )  # allocated but unused memory that a worker is not blamed for
+    log_lines_max: int = 1000  # per second and worker; more are dropped and counted
+    log_line_bytes_max: int = 16 * 1024  # the rest of a longer line is dropped
+    restart_delay_max_s: float = 10.0  # longest pause before a dead zygote is started again
+    learn_delay_s: float = 1.0  # from learning of new imports to starting a zygote that has them
+    generations_max: int = 8  # zygotes started because more imports were learned; then no more

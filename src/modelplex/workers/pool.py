@@ -1,0 +1,259 @@
+"""All workers of one image on one instance, and the zygote that they are forked from.
+
+A zygote that dies is replaced; the loaded models never notice. One that lacks what models keep
+importing is replaced too, in the background, by one that has it imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from modelplex.workers.errors import LoadFailed, StartFailed, WorkerDied
+from modelplex.workers.image import ImageSpec
+from modelplex.workers.learning import Learned
+from modelplex.workers.limits import PoolLimits
+from modelplex.workers.output import Output
+from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans, pss_bytes
+from modelplex.workers.worker import Worker
+from modelplex.workers.zygote import Zygote, ZygoteGone
+
+log = logging.getLogger(__name__)
+
+_SOCKET_BYTES = 1024 * 1024  # in flight to or from a worker: fewer switches with large bodies
+_RESTART_DELAY_S = 0.05  # first pause before a dead zygote is started again; doubles
+# Frameworks must not start threads in the zygote, and workers share the instance's vCPUs.
+_DEFAULTS = {
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MXNET_USE_OPERATOR_TUNING": "0",
+}
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+class Pool:
+    """Loads models into workers. `on_output(model, line)` gets what handlers print; the model is
+    "" for the image itself. `learned` is the file in which imports are remembered.
+
+    Workers see `environment`, and PATH, HOME, LANG and TMPDIR of this process where it lacks them;
+    nothing else of this process's environment.
+    """
+
+    def __init__(
+        self,
+        image: ImageSpec,
+        environment: dict[str, str],
+        on_output: Callable[[str, str], None],
+        limits: PoolLimits | None = None,
+        learned: Path | None = None,
+    ) -> None:
+        self._image = image
+        self._limits = limits or PoolLimits()
+        self._on_output = on_output
+        self._marker = f"MODELPLEX_POOL={secrets.token_hex(8)}"
+        self._environment = _environment(image, environment, self._marker)
+        self._learned = Learned(learned)
+        self._known: set[str] = set()  # modules that the current zygote has, or cannot import
+        self._generations = 0
+        self._zygote: Zygote | None = None
+        self._zygotes: set[Zygote] = set()  # with those that are about to leave
+        self._changed = asyncio.Event()  # set when there is a zygote
+        self._workers: set[Worker] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refreshing = False
+        self._closed = False
+        self._lifeline: tuple[int, int] | None = None
+
+    async def start(self) -> None:
+        """Starts the zygote. Raises StartFailed."""
+        become_subreaper()
+        self._lifeline = os.pipe()
+        try:
+            self._adopt(await self._new_zygote())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def load(self, name: str, folder: Path, limit_bytes: int, timeout_s: float) -> Worker:
+        """Loads the model in `folder`, which is its worker's working directory.
+
+        `limit_bytes` is what it may allocate beyond the zygote's memory (0: no limit). Raises
+        OutOfMemory, LoadFailed. When cancelled, or after `timeout_s`, the process is killed.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    zygote = await self._current()
+                    with contextlib.suppress(ZygoteGone), zygote.loading():
+                        return await self._load_from(zygote, name, folder, limit_bytes)
+                    await asyncio.sleep(_RESTART_DELAY_S)
+        except TimeoutError:
+            raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
+
+    def base_bytes(self) -> int:
+        """PSS of the zygote; 0 while there is none. It grows when imports are learned."""
+        return pss_bytes(self._zygote.pid) if self._zygote is not None else 0
+
+    async def close(self) -> None:
+        """Ends every process of this pool. May be called twice."""
+        self._closed = True
+        self._changed.set()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.kill("pool closed") for worker in list(self._workers)))
+        await asyncio.gather(*(zygote.stop() for zygote in list(self._zygotes)))
+        bury_orphans(self._marker, set())
+        if self._lifeline is not None:
+            for descriptor in self._lifeline:
+                os.close(descriptor)
+            self._lifeline = None
+
+    def __repr__(self) -> str:
+        zygote = f"zygote {self._zygote.pid}" if self._zygote is not None else "no zygote"
+        return f"<Pool {self._image.folder}: {zygote}, {len(self._workers)} workers>"
+
+    async def _load_from(self, zygote: Zygote, name: str, folder: Path, limit: int) -> Worker:
+        worker, sock = await self._fork(zygote, name)
+        try:
+            self._check_open()
+            modules = await worker.load(sock, folder, self._image, limit)
+        except WorkerDied as error:
+            if zygote.exited.done():  # a process just forked dies with it: that says nothing
+                raise ZygoteGone from error
+            raise LoadFailed(str(error)) from error
+        except BaseException:
+            await worker.kill("load given up")
+            raise
+        self._learn(modules)
+        return worker
+
+    async def _fork(self, zygote: Zygote, name: str) -> tuple[Worker, socket.socket]:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+        read, write = os.pipe()
+        try:
+            pid = await zygote.fork(theirs, write, self._limits.body_bytes_max)
+        except BaseException:
+            ours.close()
+            os.close(read)
+            raise
+        finally:
+            theirs.close()
+            os.close(write)
+        output = Output(read, functools.partial(self._on_output, name), self._limits)
+        worker = Worker(name, pid, zygote, output, self._limits)
+        self._workers.add(worker)
+        worker.exited.add_done_callback(lambda _: self._worker_gone(worker))
+        return worker, ours
+
+    def _worker_gone(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        bury_orphans(f"MODELPLEX_WORKER={worker.pid}", {other.pid for other in self._workers})
+
+    async def _current(self) -> Zygote:
+        self._check_open()
+        while self._zygote is None:
+            await self._changed.wait()
+            self._check_open()
+        return self._zygote
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LoadFailed("the instance is being stopped", 503)
+
+    async def _new_zygote(self) -> Zygote:
+        """Starts a zygote; without what was learned if it cannot live with that."""
+        try:
+            return await self._spawn(self._learned.names)
+        except StartFailed as error:
+            if not self._learned.names:
+                raise
+            log.warning("zygote.start_failed_with_learned", extra={"error": str(error)})
+            self._learned.forget()
+            return await self._spawn(())
+
+    async def _spawn(self, learned: tuple[str, ...]) -> Zygote:
+        assert self._lifeline is not None
+        zygote = Zygote(self._image, self._limits)
+        preload = self._image.preload + learned
+        on_line = functools.partial(self._on_output, "")
+        found = await zygote.start(self._environment, preload, self._lifeline[0], on_line)
+        self._learned.add(found)
+        self._known = {*preload, *found}
+        self._zygotes.add(zygote)
+        zygote.exited.add_done_callback(functools.partial(self._zygote_gone, zygote))
+        return zygote
+
+    def _adopt(self, zygote: Zygote) -> None:
+        """From here on models are loaded from this one."""
+        former, self._zygote = self._zygote, zygote
+        self._changed.set()
+        if former is not None:
+            former.retire()
+        if zygote.exited.done():
+            self._zygote_gone(zygote, zygote.exited)
+
+    def _zygote_gone(self, zygote: Zygote, exited: asyncio.Future[ExitStatus]) -> None:
+        self._zygotes.discard(zygote)
+        if zygote is not self._zygote or self._closed:
+            return
+        log.warning("zygote.died", extra={"pid": zygote.pid, "status": str(exited.result())})
+        self._zygote = None
+        self._changed.clear()
+        self._keep(self._restart())
+
+    async def _restart(self) -> None:
+        delay = _RESTART_DELAY_S
+        while self._zygote is None:
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, self._limits.restart_delay_max_s)
+            try:
+                self._adopt(await self._new_zygote())
+            except StartFailed as error:
+                log.error("zygote.restart_failed", extra={"error": str(error)})
+
+    def _learn(self, modules: list[str]) -> None:
+        news = [module for module in modules if module not in self._known]
+        if not news:
+            return
+        self._learned.add(news)
+        if not self._refreshing and self._generations < self._limits.generations_max:
+            self._refreshing = True
+            self._generations += 1
+            self._keep(self._refresh())
+
+    async def _refresh(self) -> None:
+        """Replaces the zygote by one that has imported what was learned since."""
+        try:
+            await asyncio.sleep(self._limits.learn_delay_s)  # models that load now have more to say
+            if self._zygote is not None:  # otherwise the one being started knows it
+                self._adopt(await self._new_zygote())
+        except StartFailed as error:
+            log.error("zygote.refresh_failed", extra={"error": str(error)})
+        finally:
+            self._refreshing = False
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _environment(image: ImageSpec, given: dict[str, str], marker: str) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment = {**_DEFAULTS, **inherited, **given}
+    if "PATH" not in given:  # as in an activated virtual environment
+        environment["PATH"] = f"{image.python.parent}:{inherited.get('PATH', os.defpath)}"
+    name, _, value = marker.partition("=")
+    return {**environment, name: value}

@@ -1,0 +1,240 @@
+"""One running zygote, seen from the host: starts it, has it fork and reap, and buries it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modelplex.runtime import frames, imports
+from modelplex.workers.channel import Channel
+from modelplex.workers.errors import LoadFailed, OutOfMemory, StartFailed
+from modelplex.workers.image import ImageSpec
+from modelplex.workers.limits import PoolLimits
+from modelplex.workers.output import Output
+from modelplex.workers.process import ExitStatus, Process, reap_child
+
+log = logging.getLogger(__name__)
+
+_MAIN = Path(frames.__file__).with_name("__main__.py")
+_REPORT_BYTES_MAX = 4 * imports.LEARNED_BYTES_MAX
+
+
+class ZygoteGone(Exception):
+    """The zygote died before it did what was asked; another one can be asked."""
+
+
+class Zygote:
+    """A zygote process. `start` first; afterwards `exited` tells of its end."""
+
+    def __init__(self, image: ImageSpec, limits: PoolLimits) -> None:
+        self._image = image
+        self._limits = limits
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[frames.Frame]] = {}
+        self._started: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
+        self._discards: set[asyncio.Task[int | None]] = set()
+        self._loading = 0
+        self._retired = False
+        self._process: Process
+        self._output: Output
+        self._orders: socket.socket
+        self._channel = Channel(self._on_frame, _REPORT_BYTES_MAX)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def exited(self) -> asyncio.Future[ExitStatus]:
+        """Resolves when the process is gone."""
+        return self._process.exited
+
+    async def start(
+        self,
+        environment: dict[str, str],
+        preload: tuple[str, ...],
+        lifeline: int,
+        on_line: Callable[[str], None],
+    ) -> list[str]:
+        """Starts the process and waits until it can fork. Returns what the image's handler imports.
+
+        `lifeline` is the read end of the pipe that ties it to this process. Raises StartFailed.
+        """
+        ours = self._spawn(environment, lifeline, on_line)
+        self._orders = ours.dup()
+        await self._channel.open(ours)
+        meta = [("handler", self._image.handler), ("code", str(self._image.code))]
+        self._order(frames.START, 0, meta, imports.pack(list(preload)))
+        limit = self._limits.start_timeout_s
+        waiting: list[asyncio.Future[Any]] = [self._started, self._process.exited]
+        try:
+            await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            return await self._outcome()
+        except asyncio.CancelledError:
+            self._process.signal(signal.SIGKILL, "start given up")
+            await asyncio.shield(self.exited)
+            raise
+
+    async def fork(self, connection: socket.socket, output: int, body_bytes_max: int) -> int:
+        """Forks a worker that gets copies of both descriptors; returns its pid.
+
+        Raises ZygoteGone, OutOfMemory, LoadFailed.
+        """
+        meta = [("body_bytes_max", str(body_bytes_max))]
+        frame = await self._ask(frames.FORK, meta, [connection.fileno(), output])
+        if frame.kind == frames.FORKED:
+            return int(dict(frame.meta)["pid"])
+        reason = dict(frame.meta)["reason"]
+        if "memory" in reason:
+            raise OutOfMemory(f"no memory to start a process: {reason}")
+        raise LoadFailed(f"cannot start a process for the model: {reason}")
+
+    async def reap(self, pid: int) -> int | None:
+        """Reaps a worker that is dead or dying, whether the zygote still lives or not; returns its
+        exit code."""
+        try:
+            frame = await self._ask(frames.REAP, [("pid", str(pid))])
+        except ZygoteGone:
+            return await reap_child(pid)
+        status = dict(frame.meta)["status"]
+        return os.waitstatus_to_exitcode(int(status)) if status else None
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While a model is being loaded from it, a zygote is not retired."""
+        self._loading += 1
+        try:
+            yield
+        finally:
+            self._loading -= 1
+            self._leave_if_idle()
+
+    def retire(self) -> None:
+        """Lets the zygote end as soon as nothing is loading from it; its workers live on."""
+        self._retired = True
+        self._leave_if_idle()
+
+    async def stop(self) -> None:
+        """Ends the zygote now and waits for that."""
+        await self._process.stop(0.0, "stopped")
+
+    def _leave_if_idle(self) -> None:
+        if self._retired and self._loading == 0:
+            self._process.signal(signal.SIGTERM, "retired")
+
+    def _spawn(
+        self, environment: dict[str, str], lifeline: int, on_line: Callable[[str], None]
+    ) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        control = theirs.fileno()
+        try:
+            popen = subprocess.Popen(
+                [self._image.python, "-s", _MAIN, str(control), str(lifeline)],
+                stdin=subprocess.DEVNULL,
+                stdout=write,
+                stderr=write,
+                env=environment,
+                cwd=self._image.code,
+                pass_fds=(control, lifeline),
+                start_new_session=True,  # Ctrl-C in a terminal is the supervisor's business
+            )
+        except (OSError, ValueError) as error:
+            ours.close()
+            os.close(read)
+            raise StartFailed(f"cannot run {self._image.python}: {error}") from error
+        finally:
+            theirs.close()
+            os.close(write)
+
+        async def reap() -> int:
+            return popen.wait()
+
+        self._output = Output(read, on_line, self._limits)
+        self._process = Process(popen.pid, reap, self._lost)
+        return ours
+
+    async def _outcome(self) -> list[str]:
+        if not self._started.done():
+            limit = self._limits.start_timeout_s
+            await self._process.stop(0.0, f"not ready after {limit:g} s")
+            text = f"the image's Python ended before it was ready ({self.exited.result()})"
+            raise StartFailed("\n".join([text, *self._output.tail]))
+        frame = self._started.result()
+        meta = dict(frame.meta)
+        if frame.kind == frames.START_FAILED:
+            await self.stop()
+            raise StartFailed(meta["reason"])
+        log.info("zygote.ready", extra={"pid": self.pid, "threads": int(meta["threads"])})
+        return imports.unpack(frame.body)
+
+    async def _ask(
+        self, kind: int, meta: list[tuple[str, str]], descriptors: list[int] | None = None
+    ) -> frames.Frame:
+        if self._process.exited.done():
+            raise ZygoteGone
+        request = next(self._numbers) & 0xFFFFFFFF
+        answer: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
+        self._answers[request] = answer
+        self._order(kind, request, meta, b"", descriptors or [])
+        try:
+            async with asyncio.timeout(self._limits.fork_timeout_s):
+                return await answer
+        except TimeoutError:
+            self._process.signal(signal.SIGKILL, "does not answer")
+            raise ZygoteGone from None
+
+    def _order(
+        self,
+        kind: int,
+        request: int,
+        meta: list[tuple[str, str]],
+        body: bytes = b"",
+        descriptors: list[int] | None = None,
+    ) -> None:
+        """Sends one whole frame. A zygote that has not read its last hundred orders is hung."""
+        data = b"".join(frames.encode(kind, request, meta, body))
+        try:
+            sent = socket.send_fds(self._orders, [data], descriptors or [])
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # it is dying: `exited` tells
+            return
+        if sent < len(data):
+            self._process.signal(signal.SIGKILL, "takes no orders")
+
+    def _on_frame(self, frame: frames.Frame) -> None:
+        if frame.kind in {frames.READY, frames.START_FAILED}:
+            self._started.set_result(frame)
+            return
+        answer = self._answers.pop(frame.request, None)
+        if answer is not None and not answer.done():
+            answer.set_result(frame)
+        elif frame.kind == frames.FORKED:
+            self._discard(int(dict(frame.meta)["pid"]))
+
+    def _discard(self, pid: int) -> None:
+        """A worker that nobody waits for any more. It is not reaped yet, so the pid is its own."""
+        os.kill(pid, signal.SIGKILL)
+        task = asyncio.get_running_loop().create_task(self.reap(pid))
+        self._discards.add(task)
+        task.add_done_callback(self._discards.discard)
+
+    async def _lost(self, _: ExitStatus) -> None:
+        self._channel.close()
+        self._orders.close()
+        self._output.close()
+        answers, self._answers = self._answers, {}
+        for answer in answers.values():
+            if not answer.done():
+                answer.set_exception(ZygoteGone())

@@ -1,0 +1,59 @@
+"""Fixtures that start real things: the platform, and a real S3 where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import make_image
+from tests.support.platform import Platform
+from tests.support.radosgw import Radosgw, missing_programs
+
+# Room for a handful of small models on each of two instances, on a machine that others use too.
+SMALL = ("--memory-mib", "1024", "--disk-mib", "1024")
+
+StartPlatform = Callable[..., Platform]
+
+
+@pytest.fixture
+def start_platform(tmp_path: Path) -> Iterator[StartPlatform]:
+    """A maker of platforms: `start_platform(*options_of_up)`; all are stopped after the test."""
+    started: list[Platform] = []
+
+    def start(*options: str) -> Platform:
+        platform = Platform(tmp_path / f"data{len(started)}", *(options or SMALL))
+        started.append(platform)
+        platform.start()
+        return platform
+
+    yield start
+    for platform in started:
+        platform.stop()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One running platform with the image `echo`, shared by all tests that do not harm it."""
+    folder = tmp_path_factory.mktemp("platform")
+    shared = Platform(folder / "data", *SMALL)
+    shared.start()
+    try:
+        shared.cli("build", "-t", "echo", str(make_image(folder / "echo")))
+        yield shared
+    finally:
+        shared.stop()
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Radosgw]:
+    """A real S3, started once; skipped with the reason where Ceph is not installed."""
+    if missing := missing_programs():
+        pytest.skip(
+            f"not installed: {', '.join(missing)} (apt-get install ceph-mon ceph-osd radosgw)"
+        )
+    gateway = Radosgw(tmp_path_factory.mktemp("radosgw"))
+    gateway.start()
+    yield gateway
+    gateway.stop()
