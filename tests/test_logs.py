@@ -24,14 +24,17 @@ def record(message: str, **keys: Any) -> logging.LogRecord:
 def test_json_lines_have_the_keys() -> None:
     """Time, level, logger and event, and the event's own keys as they are."""
     line = json.loads(Json().format(record("load.complete", model="a\nb", seconds=1.5)))
-    assert line.items() >= {
-        "time": "1970-01-01T00:00:00.250Z",
-        "level": "warning",
-        "logger": "modelplex.control.app",
-        "event": "load.complete",
-        "model": "a\nb",
-        "seconds": 1.5,
-    }.items()
+    assert (
+        line.items()
+        >= {
+            "time": "1970-01-01T00:00:00.250Z",
+            "level": "warning",
+            "logger": "modelplex.control.app",
+            "event": "load.complete",
+            "model": "a\nb",
+            "seconds": 1.5,
+        }.items()
+    )
 
 
 def test_a_key_cannot_hide_the_event() -> None:

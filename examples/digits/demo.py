@@ -240,7 +240,9 @@ def main() -> int:
     except Broken as problem:
         console.print(f"[red]{problem}[/red]")
         return 1
-    console.print(f"\nAll of it took {time.perf_counter() - began:.0f} s; {folder} keeps the rest.")
+    console.print(
+        f"\nAll of it took {time.perf_counter() - began:.0f} s. What the next run can use is in {folder}."
+    )
     return 0
 
 

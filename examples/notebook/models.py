@@ -1,61 +1,46 @@
-"""Makes the notebook's three models where the pretrained ones cannot be downloaded.
+"""Makes `data/` in the current folder, which the notebook would fill with pretrained models.
 
-    python models.py [data]
+    eval "$(modelplex env)"
+    modelplex build -t demo-sagemaker-multimodel ./container
+    python models.py
 
-Runs in an environment with MXNet 1.9.1 (README.md: the image's own). It writes what the notebook
-downloads: networks of the same kind and size from MXNet's model zoo, with random weights, so that
-the answers mean nothing while sizes, times and shapes are the real ones. Files that are there
-already are left alone: put the pretrained ones in their place to use those.
+Making networks takes MXNet, and the image that will serve them has it: networks.py runs there.
 """
 
+from __future__ import annotations
+
+import json
+import os
+import subprocess
 import sys
-import warnings
+import urllib.request
 from pathlib import Path
 
-import mxnet as mx
-from mxnet.gluon.model_zoo import vision
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.session import Session
 
-SHAPE = (1, 3, 224, 224)
-LABELS = 1000
-NETWORKS = {  # folder -> name in it, and the network
-    "resnet_18": ("resnet-18", vision.resnet18_v1),
-    "resnet_152": ("resnet-152", vision.resnet152_v1),
-    "squeezenet_v1.0": ("squeezenet_v1.0", vision.squeezenet1_0),
-}
-SPREAD = 4.0  # standard deviation of the scores: some labels are then likelier than others
+IMAGE = "demo-sagemaker-multimodel:latest"
+NETWORKS = Path(__file__).resolve().with_name("networks.py")
 
 
-def make(folder, name, network, seed):
-    """Export one network to `folder`, unless somebody has put one there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / (name + "-0000.params")).exists():
-        mx.random.seed(seed)
-        net = network(classes=LABELS)
-        net.initialize(mx.init.Xavier(factor_type="in", magnitude=2))
-        net.hybridize()
-        spread_scores(net)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            net.export(str(folder / name))
-    synset = folder / "synset.txt"
-    if not synset.exists():
-        synset.write_text("".join(f"n{number:08} label {number}\n" for number in range(LABELS)))
-
-
-def spread_scores(net):
-    """Scale the last layer so that pictures of 0 to 255 give scores softmax can tell apart."""
-    scores = net(mx.nd.random.uniform(0, 255, SHAPE))
-    last = next(iter(net.output.collect_params().values()))
-    last.set_data(last.data() * (SPREAD / scores.asnumpy().std()))
-
-
-def main():
-    """Make all three under the folder of the first argument."""
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else "data")
-    for seed, (folder, (name, network)) in enumerate(NETWORKS.items()):
-        make(out / folder, name, network, seed)
-        print("ready:", out / folder, flush=True)
+def python_of_image() -> str:
+    """The interpreter of the image's environment, as the platform knows it."""
+    session = Session()
+    request = AWSRequest("GET", f"{os.environ['AWS_ENDPOINT_URL']}/modelplex/images")
+    region = session.get_config_variable("region")
+    SigV4Auth(session.get_credentials(), "modelplex", region).add_auth(request)
+    signed = urllib.request.Request(str(request.url), headers=dict(request.headers.items()))
+    with urllib.request.urlopen(signed, timeout=30) as response:
+        images = {image["name"]: image["python"] for image in json.load(response)["images"]}
+    if IMAGE not in images:
+        sys.exit(
+            f"there is no image {IMAGE}: modelplex build -t {IMAGE} {NETWORKS.parent}/container"
+        )
+    return str(images[IMAGE])
 
 
 if __name__ == "__main__":
-    main()
+    if "AWS_ENDPOINT_URL" not in os.environ:
+        sys.exit('AWS_ENDPOINT_URL is not set: eval "$(modelplex env)"')
+    sys.exit(subprocess.run([python_of_image(), str(NETWORKS), "data"], check=False).returncode)

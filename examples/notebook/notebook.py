@@ -45,7 +45,7 @@ def download(path: str) -> None:
     Here it has to be there: made by models.py with random weights, or the pretrained one.
     """
     if not os.path.exists(path):
-        sys.exit(f"{path} is missing: make the models with models.py, or put pretrained ones there")
+        sys.exit(f"{path} is missing: `python models.py` makes it, or put the pretrained one there")
 
 
 def pack(name: str, file_name: str) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from modelplex.aws import shapes
+from modelplex.control.calls import QUERY
+from modelplex.control.logs import Logs
+from modelplex.control.operations import SAGEMAKER
 from modelplex.http.client import Client
+from modelplex.settings import Settings
 from tests.control.world import World
 
 
@@ -24,6 +30,15 @@ async def post(w: World, target: str, body: bytes, service: str = "sagemaker") -
     assert response.header(b"x-amzn-requestid")
     await client.close()
     return response.status, answer
+
+
+def test_every_operation_of_the_slices_is_served() -> None:
+    """And nothing else is in the tables."""
+    assert set(SAGEMAKER) == set(shapes.load("sagemaker").operations)
+    for service, operations in QUERY.items():
+        assert set(operations) == set(shapes.load(service).operations)
+    logs = Logs(Path("/nonexistent"), Settings())
+    assert set(logs.operations) == set(shapes.load("logs").operations)
 
 
 async def test_identity_and_roles_are_answered_as_xml(w: World) -> None:
@@ -113,10 +128,10 @@ async def test_a_service_that_control_does_not_know_is_refused(w: World) -> None
 
 async def test_a_defect_is_the_services_internal_failure(w: World) -> None:
     """The client is told nothing of its insides, the log everything."""
-    assert w._records is not None
-    w._records.close()
+    assert w.records is not None
+    w.records.close()
     status, answer = await post(w, "SageMaker.ListModels", b"{}")
     assert status == 500
     assert json.loads(answer)["__type"] == "InternalFailure"
     assert b"sqlite" not in answer.lower()
-    w._records = type(w._records)(w.data / "records.sqlite")
+    w.records = type(w.records)(w.data / "records.sqlite")

@@ -16,7 +16,7 @@ from tests.control.world import World
 @pytest.fixture
 def full(w: World) -> World:
     """25 models, created a minute apart, names in another order than times; 3 endpoints."""
-    records = w._records
+    records = w.records
     assert isinstance(records, Records)
     container = {"Image": "echo", "ModelDataUrl": "s3://bkt/m.tar.gz"}
     for n in range(25):

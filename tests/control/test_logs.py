@@ -126,6 +126,22 @@ async def test_one_stream_is_read_forwards_and_backwards(lw: World) -> None:
     assert (await get(nextToken=forward))[0] == ["N"]
 
 
+async def test_an_answer_holds_a_mebibyte_of_events_at_most(w: World) -> None:
+    """The rest comes with the next token, either way."""
+    write(w, "v~i.jsonl", *[(n, str(n % 10) * 300_000) for n in range(6)])
+    members = {"logGroupName": GROUP, "logStreamName": "v/i"}
+    answer = await w.aws("logs", "get_log_events", **members)
+    assert [event["timestamp"] for event in answer["events"]] == [3, 4, 5]
+    token = answer["nextBackwardToken"]
+    answer = await w.aws("logs", "get_log_events", nextToken=token, **members)
+    assert [event["timestamp"] for event in answer["events"]] == [0, 1, 2]
+    answer = await w.aws("logs", "get_log_events", startFromHead=True, **members)
+    assert [event["timestamp"] for event in answer["events"]] == [0, 1, 2]
+    answer = await w.aws("logs", "filter_log_events", logGroupName=GROUP)
+    assert len(answer["events"]) < 6
+    assert answer["nextToken"]
+
+
 def await_forward(back: str) -> str:
     """The forward token of the place where a backward token is."""
     return "f" + back[1:]

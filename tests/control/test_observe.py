@@ -40,6 +40,9 @@ async def test_events_are_merged_by_time_and_paged_by_token(w: World) -> None:
     second.events.append({"n": 2, "at": 40.0, "event": "unloaded"})
     _, answer = await w.doors("GET", f"/modelplex/endpoints/e/events?after={answer['next']}")
     assert [event["at"] for event in answer["events"]] == [40.0]
+    first.events = [{"n": 1, "at": 50.0, "event": "loaded"}]  # another process, counting anew
+    _, answer = await w.doors("GET", f"/modelplex/endpoints/e/events?after={answer['next']}")
+    assert [event["at"] for event in answer["events"]] == [50.0]
     status, _ = await w.doors("GET", "/modelplex/endpoints/e/events?after=nonsense")
     assert status == 400
 

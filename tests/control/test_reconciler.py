@@ -179,7 +179,7 @@ async def test_a_restarted_control_goes_on_where_it_was(w: World) -> None:
     w.provider.refuse = ""
     await w.in_service("old")
     await w.stop_control()
-    assert w._records is not None
+    assert w.records is not None
     w.start_control()
     await w.until("new", "InService")
     stranger = "i-" + "f" * 17

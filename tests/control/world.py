@@ -146,23 +146,23 @@ class World:
         self.control: Control
         self.port = 0
         self._reconciling: asyncio.Task[None] | None = None
-        self._records: Records | None = None
+        self.records: Records | None = None
 
     def start_control(self) -> None:
         """Start control over what the data folder and the provider hold."""
-        self._records = Records(self.data / "records.sqlite")
+        self.records = Records(self.data / "records.sqlite")
         keys = Keys("AKIATEST", "secret")
-        self.control = Control(self.settings, keys, self.provider, self._records)
+        self.control = Control(self.settings, keys, self.provider, self.records)
         self._reconciling = asyncio.create_task(self.control.reconciler.run())
 
     async def stop_control(self) -> None:
         """End control as a kill would: instances and records stay as they are."""
         assert self._reconciling is not None
-        assert self._records is not None
+        assert self.records is not None
         self._reconciling.cancel()
         with suppress(asyncio.CancelledError):
             await self._reconciling
-        self._records.close()
+        self.records.close()
 
     async def forward(self, request: Request) -> Response:
         """What the gateway does with a request that is for control."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -52,11 +53,18 @@ def test_two_thousand_models_answer_from_room_for_fifty(start_platform: StartPla
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make_archive({"weights.txt": name}))
-    deployed = platform._create("fleet", "echo", 1)
-    order = [*names, *random.Random(0).choices(names, k=1000)]
+    container = {"Image": "echo", "Mode": "MultiModel", "ModelDataUrl": "s3://fleet/models/"}
+    deployed = platform.serve("fleet", container)
+    order = [*names, *random.Random(0).choices(names, k=500)]
     random.Random(1).shuffle(order)
+    runtime = platform.client("sagemaker-runtime")
+
+    def ask(name: str) -> str:
+        answer = runtime.invoke_endpoint(EndpointName="fleet", TargetModel=name, Body=b"x")
+        return str(json.loads(answer["Body"].read())["weights"])
+
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda name: deployed.invoke(name)["weights"], order))
+        answers = list(pool.map(ask, order))
     assert answers == order
     rows = platform.get(f"/modelplex/endpoints/{deployed.name}/models")["models"]
     states = Counter(row["state"] for row in rows)

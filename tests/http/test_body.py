@@ -73,6 +73,15 @@ async def test_an_unread_body_holds_its_sender_back() -> None:
     assert flow.calls == ["pause", "resume"]
 
 
+async def test_a_complete_body_holds_nobody_back() -> None:
+    """Its connection goes on with the next message, whether or not anyone reads this one."""
+    flow = Recorder()
+    body = Body(None, flow, 30)
+    body.feed(bytes(HIGH_WATER + 1))
+    body.finish()
+    assert flow.calls == ["pause", "resume"]
+
+
 async def test_a_reader_of_the_whole_is_not_held_back() -> None:
     """Its limit is the bound, not the high mark."""
     flow = Recorder()

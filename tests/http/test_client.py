@@ -332,6 +332,21 @@ async def test_a_body_above_the_limit_is_given_up(start: Start, connect: Connect
     assert await get(client) == bytes(5_000_000)
 
 
+async def test_an_unread_response_does_not_block_the_next(start: Start, connect: Connect) -> None:
+    """A connection whose last response nobody read is as good as any."""
+
+    async def handle(request: Request) -> Response:
+        return Response(200, [], bytes(int(request.path[1:])))
+
+    await start(handle)
+    client = connect(connections_max=1)
+    for size in (200_000, 250_000, 270_000, 300_000, 1_000_000):
+        response = await client.request("GET", b"/%d" % size, [])
+        await asyncio.sleep(0.02)
+        await response.discard()
+        assert await get(client, b"/5") == bytes(5)
+
+
 async def test_discarding_frees_the_connection(start: Start, connect: Connect) -> None:
     """With one connection allowed, the next request gets through."""
 

@@ -334,6 +334,34 @@ async def test_headers_that_never_end_are_refused(
         assert (await raw.rest()).startswith(b"HTTP/1.1 431 ")
 
 
+async def test_headers_in_two_pieces_have_the_same_limit(
+    start: Start, address: str, echo: Handler
+) -> None:
+    """Each piece below it, both together above."""
+    await start(echo, headers_bytes_max=1000)
+    async with Raw(address) as raw:
+        await raw.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 600)
+        await asyncio.sleep(0.02)
+        await raw.send(b"y" * 600 + b"\r\n\r\n")
+        assert (await raw.rest()).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_requests_in_pieces_follow_one_another(
+    start: Start, address: str, echo: Handler
+) -> None:
+    """A large body, then a request whose headers and body are cut anywhere."""
+    await start(echo, headers_bytes_max=1000)
+    large, small = post(bytes(500_000)), post(b"abcdef")
+    async with Raw(address) as raw:
+        for cut in (5, 30, len(small) - 3):
+            await raw.send(large)
+            assert await raw.response() == (200, bytes(500_000))
+            for piece in (small[:cut], small[cut:-1], small[-1:]):
+                await raw.send(piece)
+                await asyncio.sleep(0.005)
+            assert await raw.response() == (200, b"abcdef")
+
+
 async def test_a_flood_of_chunk_headers_is_refused(
     start: Start, address: str, echo: Handler
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from modelplex.images.environment import BuildFailed
 from tests.images.conftest import Images, MakeFolder, make_wheel
+from tests.support.platform import COMMAND
 from tests.support.processes import eventually, processes_of
 
 
@@ -30,7 +31,7 @@ def test_the_environment_is_the_images_own(
     code = "import tinything, sys; print(tinything.WORD, sys.prefix)"
     out = subprocess.check_output([built.image.python, "-c", code], text=True)
     assert out == f"tiny {built.image.python.parent.parent}\n"
-    assert ("requirements", "Processing ./tinything-1.0-py3-none-any.whl") in images.steps
+    assert any("tinything-1.0" in detail for step, detail in images.steps if step == "requirements")
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert elsewhere.returncode
 
@@ -47,9 +48,7 @@ def test_the_same_content_is_built_once(images: Images, make_folder: MakeFolder)
 
 
 @pytest.mark.parametrize("name", ["handler.py", "deep/er/data.txt", "image.toml"])
-def test_other_content_is_another_image(
-    images: Images, make_folder: MakeFolder, name: str
-) -> None:
+def test_other_content_is_another_image(images: Images, make_folder: MakeFolder, name: str) -> None:
     """Any file counts, and the tag moves to the newer image; the older one stays until pruned."""
     first = images.build(make_folder())
     folder = make_folder()
@@ -103,9 +102,7 @@ def test_a_handler_that_cannot_be_imported_is_found_at_build(
     assert images.names() == []
 
 
-def test_preload_is_what_the_images_own_code_names(
-    images: Images, make_folder: MakeFolder
-) -> None:
+def test_preload_is_what_the_images_own_code_names(images: Images, make_folder: MakeFolder) -> None:
     """Direct imports, submodules too, also those of its other modules; never its own code."""
     folder = make_folder(
         **{
@@ -140,9 +137,7 @@ def test_builds_of_the_same_content_wait_for_each_other(
     assert len(images.store.all()) == 4
 
 
-def test_a_killed_build_is_swept_away_by_the_next(
-    images: Images, make_folder: MakeFolder
-) -> None:
+def test_a_killed_build_is_swept_away_by_the_next(images: Images, make_folder: MakeFolder) -> None:
     """What SIGKILL left is no image, and is gone after any other build."""
     half = images.store.root / "0123456789ab"
     (half / "code").mkdir(parents=True)
@@ -156,7 +151,7 @@ def test_an_interrupted_build_cleans_up(tmp_path: Path, make_folder: MakeFolder)
     folder = make_folder(
         **{"handler.py": f"import time; open({str(tmp_path / 'mark')!r}, 'w'); time.sleep(600)"}
     )
-    command = [sys.executable, "-m", "modelplex", "build", "-t", "demo", str(folder)]
+    command = [COMMAND, "build", "-t", "demo", str(folder)]
     command += ["--data", str(tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         eventually((tmp_path / "mark").exists)

@@ -48,7 +48,7 @@ def test_a_wrong_entry_is_named(make_folder: MakeFolder, toml: str, complaint: s
 
 def test_a_missing_image_toml_says_what_it_needs(tmp_path: Path) -> None:
     """The smallest possible file stands in the message."""
-    with pytest.raises(RecipeError, match='handler = "model_handler.py:handle"'):
+    with pytest.raises(RecipeError, match=r'handler = "model_handler\.py:handle"'):
         recipe.read(tmp_path)
 
 

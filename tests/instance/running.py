@@ -165,6 +165,16 @@ class Running:
                 stderr=errors,
             )
 
+    def start_below_a_parent(self) -> subprocess.Popen[bytes]:
+        """Start it as the child of another process, which is returned."""
+        code = (
+            "import subprocess, sys, time; "
+            "subprocess.Popen([sys.executable, '-m', 'modelplex.instance', sys.argv[1]]); "
+            "time.sleep(600)"
+        )
+        command = [sys.executable, "-c", code, str(self.home / "spec.json")]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
     async def ping(self) -> tuple[int, Any]:
         """Status and document of `/ping`; (0, reason) while nobody answers."""
         try:

@@ -14,7 +14,7 @@ from tests.instance.archives import Entry, targz
 from tests.instance.conftest import StartInstance
 from tests.instance.running import KEYS, MIB, S3Server
 from tests.support.models import make_image
-from tests.support.processes import eventually, processes_of
+from tests.support.processes import processes_of
 
 
 async def test_a_small_budget_evicts_and_every_answer_is_right(
@@ -172,14 +172,7 @@ async def test_the_death_of_the_parent_ends_it(start_instance: StartInstance) ->
     """Whoever started the instance may be killed: the instance follows."""
     running = await start_instance().healthy()
     running.stop()
-    code = (
-        "import subprocess, sys, time; "
-        "subprocess.Popen([sys.executable, '-m', 'modelplex.instance', sys.argv[1]]); "
-        "time.sleep(600)"
-    )
-    command = [sys.executable, "-c", code, str(running.home / "spec.json")]
-    with (running.home / "parent.err").open("wb") as errors:
-        parent = subprocess.Popen(command, stderr=errors, stdout=errors)
+    parent = running.start_below_a_parent()
     await running.healthy()
     parent.kill()
     parent.wait(60)
@@ -205,10 +198,10 @@ async def test_orphans_of_handlers_do_not_outlive_it(
     await running.healthy()
     running.put("strays.tar.gz")
     pid = int((await running.invoke("strays.tar.gz")).body)
-    assert Path(f"/proc/{pid}").exists()
+    assert pid in processes_of(running.home)
     await running.leave()
     running.stop()
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), what=f"{pid} is gone")
+    assert pid not in processes_of(running.home)
 
 
 async def test_a_broken_image_is_a_failed_instance(
@@ -294,7 +287,7 @@ async def test_a_store_that_dies_and_comes_back(
     store.kill()
 
 
-async def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
     """The process ends at once and names the member."""
     (tmp_path / "spec.json").write_text("{}")
     command = [sys.executable, "-m", "modelplex.instance", str(tmp_path / "spec.json")]

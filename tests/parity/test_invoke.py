@@ -256,7 +256,7 @@ def test_streaming_is_an_honest_error(parity: Platform, multi: Deployed) -> None
 
 def test_a_single_model_endpoint(parity: Platform) -> None:
     """One artifact, loaded before the endpoint is in service; TargetModel is refused."""
-    store, sagemaker = parity.client("s3"), parity.client("sagemaker")
+    store = parity.client("s3")
     store.create_bucket(
         Bucket="single", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
     )
@@ -266,8 +266,7 @@ def test_a_single_model_endpoint(parity: Platform) -> None:
         "ModelDataUrl": "https://single.s3.us-west-2.amazonaws.com/model.tar.gz",
         "Environment": {"COLOUR": "green"},
     }
-    sagemaker.create_model(ModelName="single", ExecutionRoleArn=ROLE, PrimaryContainer=container)
-    deployed = parity._create_endpoint("single", instances=1)
+    deployed = parity.serve("single", container)
     runtime = parity.client("sagemaker-runtime")
     answer = runtime.invoke_endpoint(EndpointName="single", Body=b"x")
     told = json.loads(answer["Body"].read())

@@ -52,7 +52,8 @@ def presigned(client: Any, bucket: str) -> None:
         assert response.read() == b"hello"
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url.replace("shared", "secret"), timeout=30)
-    assert caught.value.code == 403
+    with caught.value as refused:
+        assert refused.code == 403
 
 
 def signing(platform: Platform) -> Any:
@@ -85,4 +86,5 @@ def test_a_real_s3_behind_the_one_port(start_platform: StartPlatform, radosgw: R
         aws_secret_access_key=radosgw.secret_key,
     )
     listed = behind.list_objects_v2(Bucket=deployed.name)["Contents"]
+    behind.close()
     assert [entry["Key"] for entry in listed] == ["models/m.tar.gz"]

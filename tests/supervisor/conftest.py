@@ -96,3 +96,11 @@ def bury(one: Supervisor) -> None:
     one.process.stdout.close()
     for pid in processes_of(one.data):
         os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -13,7 +13,7 @@ import pytest
 
 from modelplex.settings import Settings
 from modelplex.supervisor import folder
-from tests.supervisor.conftest import Supervisor, bury
+from tests.supervisor.conftest import Supervisor, bury, is_alive
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ async def test_the_lock_outlives_a_killed_supervisor_until_its_processes_end(
     supervisor: Supervisor,
 ) -> None:
     """The next start waits for the old processes instead of meeting them."""
-    await supervisor.stubborn("one")
+    old = await supervisor.stubborn("one")
     supervisor.end(signal.SIGKILL)
     assert folder.running(supervisor.data) is not None
     await supervisor.client.close()
     second = await asyncio.to_thread(Supervisor, supervisor.data)
     try:
         assert (await second.rows())["processes"] == {}
-        assert set(os.listdir("/proc")).isdisjoint({str(supervisor.process.pid)})
+        assert not is_alive(old)
     finally:
         await second.client.close()
         bury(second)

@@ -8,19 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.supervisor.conftest import Supervisor
+from tests.supervisor.conftest import Supervisor, is_alive
 from tests.support.processes import eventually
 
 SLEEP = ["/bin/sleep", "600"]
 PYTHON = [sys.executable, "-I", "-S", "-c"]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def test_a_killed_process_is_started_again(supervisor: Supervisor) -> None:

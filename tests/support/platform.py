@@ -168,11 +168,12 @@ class Platform:
         )
         for model, archive in models.items():
             store.put_object(Bucket=name, Key=f"models/{model}", Body=archive)
-        return self._create(name, image, instances)
-
-    def _create(self, name: str, image: str, instances: int) -> Deployed:
-        sagemaker = self.client("sagemaker")
         container = {"Image": image, "Mode": "MultiModel", "ModelDataUrl": f"s3://{name}/models/"}
+        return self.serve(name, container, instances)
+
+    def serve(self, name: str, container: dict[str, Any], instances: int = 1) -> Deployed:
+        """Create model, configuration and endpoint of one name; return when it is in service."""
+        sagemaker = self.client("sagemaker")
         sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
         variant = {
             "VariantName": "AllTraffic",

@@ -110,6 +110,9 @@ def load_network(prefix, input_name, input_shape, device):
     network.bind(data_shapes=[(input_name, input_shape)], for_training=False)
     # Checkpoints made for training have an input for the label, which prediction leaves out.
     network.set_params(arguments, auxiliary, allow_missing=True)
+    # One pass with an empty picture, so that all memory it takes is asked for now, not by a caller.
+    network.forward(mx.io.DataBatch([mx.nd.zeros(input_shape, device)]), is_train=False)
+    network.get_outputs()[0].wait_to_read()
     return network
 
 

@@ -48,7 +48,9 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    name="modelplex", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(modelplex.__version__, prog_name="modelplex")
 def main() -> None:
     """Many models, one endpoint: SageMaker multi-model endpoints on your own machine."""

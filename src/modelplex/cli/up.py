@@ -40,7 +40,12 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog="Every limit is an option too: see docs/reference/config.md.")
-@click.option("--config", type=click.Path(path_type=Path), help="A TOML file of settings.")
+@click.option(
+    "--config",
+    envvar=settings_file.PREFIX + "CONFIG",
+    type=click.Path(path_type=Path),
+    help=f"A TOML file of settings; else {settings_file.FILE_NAME} in the data folder.",
+)
 @_setting_options
 def up(config: Path | None, **options: Any) -> None:
     """Start the platform and stay in the foreground; Ctrl-C stops it.

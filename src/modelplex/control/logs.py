@@ -86,10 +86,10 @@ class Logs:
         start, end = request.get("startTime", 0), request.get("endTime", _FOREVER_MS)
         limit = request.get("limit", 10_000)
         if way == "f":
-            events = list(islice(stream.events(start, end, after), limit))
+            events = _fitting(islice(stream.events(start, end, after), limit))
         else:
             before = (event for event in stream.events(start, end) if not after or event.id < after)
-            events = list(deque(before, limit))
+            events = _fitting(reversed(deque(before, limit)))[::-1]
         first, last = (events[0].id, events[-1].id) if events else (after, after)
         return {
             "events": [_plain(event) for event in events],
@@ -237,10 +237,27 @@ def _scan(events: Iterable[Event], matches: Match, limit: int) -> tuple[list[Eve
     for count, event in enumerate(events, 1):
         if matches(event.message):
             found.append(event)
-            size += len(event.message) + 26  # the service's own accounting
+            size += _size(event)
         if len(found) == limit or size >= _ANSWER_BYTES_MAX or count == _SCANNED_MAX:
             return found, event.id
     return found, None
+
+
+def _fitting(events: Iterable[Event]) -> list[Event]:
+    """The first events that fit one answer, at least one if there is any."""
+    found: list[Event] = []
+    size = 0
+    for event in events:
+        size += _size(event)
+        if found and size > _ANSWER_BYTES_MAX:
+            break
+        found.append(event)
+    return found
+
+
+def _size(event: Event) -> int:
+    """What an event counts in an answer: the service adds 26 bytes to the message."""
+    return len(event.message.encode()) + 26
 
 
 def _page(names: list[str], request: Document, most: int) -> tuple[list[str], Document]:

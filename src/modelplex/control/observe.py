@@ -23,6 +23,7 @@ from modelplex.control.endpoints import alive
 from modelplex.control.fleet import Fleet
 from modelplex.control.realm import Realm
 from modelplex.control.records import Document, Kind
+from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response, explain
 from modelplex.images.store import BadName, BuiltImage, ImageStore
 
@@ -62,6 +63,8 @@ class Observatory:
                     return _json(await self._events(name, query.get("after", [""])[0]))
         except NotThere as error:
             return explain(404, str(error))
+        except BodyTooLarge as error:
+            return explain(413, str(error))
         except ValueError as error:  # BadName among them: what the client sent makes no sense
             return explain(400, str(error))
         return explain(404, f"There is no {request.method} {request.path.decode('latin-1')}.")
@@ -125,10 +128,7 @@ class Observatory:
         """All instances' events after a token, by time; the answer's `next` is the next token."""
         after = _read_token(token)
         slots = self._slots(name)
-        asked = [
-            self._fleet.ask(instance, f"/events?after={after.get(instance, 0)}")
-            for _, instance in slots
-        ]
+        asked = [self._events_of(instance, after.get(instance, 0)) for _, instance in slots]
         events: list[Document] = []
         for (variant, instance), answer in zip(slots, await asyncio.gather(*asked), strict=True):
             if answer is not None:
@@ -138,6 +138,13 @@ class Observatory:
                 ]
         events.sort(key=lambda event: event["at"])
         return {"next": _token(after), "events": events}
+
+    async def _events_of(self, instance: str, after: int) -> Any | None:
+        """One instance's news; all of it where another process now counts from the beginning."""
+        answer = await self._fleet.ask(instance, f"/events?after={after}")
+        if answer is not None and answer["next"] < after:
+            return await self._fleet.ask(instance, "/events?after=0")
+        return answer
 
     async def _ask(self, name: str, target: str) -> Mapping[tuple[str, str], Any]:
         slots = self._slots(name)

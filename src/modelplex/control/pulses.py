@@ -2,20 +2,19 @@
 
 Starting --200--> Healthy <-> Silent (no answer several times running)
     └--"Failed"--> Failed (final: the instance gave up)
+
+One listener follows one process; another process of the same instance starts over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from modelplex.core.reconcile import Ping
 from modelplex.http.client import BadMessage, Client, ClientLimits
-
-log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.02  # between pings; an instance of a small image is up in a few of these
 _LAST_PAUSE_S = 0.5

@@ -62,6 +62,7 @@ class Fleet:
         self._endpoints: dict[str, Endpoint] = {}
         self._change = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
+        self._connected = False
 
     @property
     def instances(self) -> frozenset[Instance]:
@@ -102,12 +103,20 @@ class Fleet:
                 response = await self._control.request(
                     "GET", b"/snapshots", [], timeout_s=_ASK_TIMEOUT_S
                 )
-                log.info("fleet.connected")
+                self._note(True, "")
                 await self._take_lines(response)
-                log.info("fleet.disconnected", extra={"reason": "the stream ended"})
+                self._note(False, "the stream ended")
             except _ERRORS as error:
-                log.info("fleet.disconnected", extra={"reason": str(error)})
+                self._note(False, str(error))
+            except Exception:  # a defect; without this loop the gateway would grow old unnoticed
+                log.exception("fleet.failed")
             await asyncio.sleep(_RECONNECT_S)
+
+    def _note(self, connected: bool, reason: str) -> None:
+        """Logs changes alone: an absent control is tried several times a second."""
+        if connected != self._connected:
+            self._connected = connected
+            log.info("fleet.control", extra={"connected": connected, "reason": reason})
 
     async def _take_lines(self, response: ClientResponse) -> None:
         if response.status != 200:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,23 @@ def _header_members() -> dict[bytes, str]:
     }
 
 
+_MEMBERS = _header_members()
+_NAMES = {member: name for name, member in _MEMBERS.items()}
+
+
+@functools.lru_cache(1024)  # few callers, each with the same few headers
+def _checked(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> dict[str, Any]:
+    """The request as a document of the service's model; shared, so not to be changed."""
+    document = {"EndpointName": unquote(endpoint.decode("latin-1"))}
+    for name, value in headers:
+        document.setdefault(_MEMBERS[name], value.decode("latin-1"))
+    document = shapes.validate(shapes.load("sagemaker-runtime"), operation, document)
+    for member in _UNSUPPORTED:
+        if member in document:
+            raise ValidationError(f"{member} is not supported by modelplex.")
+    return document
+
+
 class Runtime:
     """Answers InvokeEndpoint. `draw` gives numbers in [0, 1)."""
 
@@ -57,9 +75,6 @@ class Runtime:
         self._delivery = delivery
         self._account = account
         self._draw = draw
-        self._model = shapes.load("sagemaker-runtime")
-        self._members = _header_members()
-        self._names = {member: name for name, member in self._members.items()}
 
     async def invoke(self, request: Request, body: bytes, request_id: str) -> Response:
         """The answer to one request whose signature is verified; raises ServiceError."""
@@ -69,9 +84,7 @@ class Runtime:
         variant = _variant(endpoint, document.get("TargetVariant"), self._draw())
         target = document.get("TargetModel")
         _check_target(name, variant, target)
-        headers = [
-            (self._names[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document
-        ]
+        headers = [(_NAMES[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document]
         headers.append((b"x-amzn-requestid", request_id.encode()))
         order = self._order(target)
         answer = await self._delivery.send(name, variant, order, headers, body)
@@ -82,15 +95,8 @@ class Runtime:
         match = RUNTIME_PATH.fullmatch(request.path)
         assert match is not None  # services.identify has seen it
         operation = _OPERATIONS[match[2]]
-        document = {"EndpointName": unquote(match[1].decode("latin-1"))}
-        for name, value in request.headers:
-            if (member := self._members.get(name)) is not None:
-                document.setdefault(member, value.decode("latin-1"))
-        document = shapes.validate(self._model, operation, document)
-        for member in _UNSUPPORTED:
-            if member in document:
-                raise ValidationError(f"{member} is not supported by modelplex.")
-        return document
+        given = tuple([header for header in request.headers if header[0] in _MEMBERS])
+        return _checked(operation, match[1], given)
 
     async def _endpoint(self, name: str) -> Endpoint:
         endpoint = await self._fleet.find(name)

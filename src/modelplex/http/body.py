@@ -140,6 +140,7 @@ class Body:
     def finish(self) -> None:
         """The last byte has come."""
         self.complete = True
+        self._resume()  # what comes next is not this body's to hold back
         self._wake()
 
     def fail(self, error: Exception) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable
@@ -33,8 +32,6 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
 ]
-
-log = logging.getLogger(__name__)
 
 _JSON_BYTES_MAX = 64 * 1024 * 1024  # of one of our own processes' answers
 _CLOSE_S = 5.0

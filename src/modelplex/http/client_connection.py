@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
 from collections.abc import AsyncIterable, Callable
@@ -15,8 +14,6 @@ from modelplex.http.body import Body
 from modelplex.http.errors import BadMessage, ConnectionLost
 from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange, OnInterim
 from modelplex.http.messages import Data, Header, encode_head, first
-
-log = logging.getLogger(__name__)
 
 _JOIN_MAX = 64 * 1024  # bytes; a body up to this is copied behind its head: one buffer, one write
 _LINGER_S = 5.0  # a server that has answered gets so long to read the rest of the request

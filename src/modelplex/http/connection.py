@@ -146,6 +146,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _refuse(self, refused: Refused) -> None:
         """Answered after all requests that came before."""
+        log.info("http.refused", extra={"status": refused.status, "reason": str(refused)})
         self._deaf = True
         self._reader.abort(BadMessage(str(refused)))
         self._push(refused)
@@ -227,8 +228,9 @@ class ServerConnection(asyncio.Protocol):
         """
         self._deaf = True
         self._update_reading()
-        self._transport.write_eof()
-        await asyncio.sleep(_LINGER_S)
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+            await asyncio.sleep(_LINGER_S)
 
 
 def _body_failure(error: Exception) -> Response:

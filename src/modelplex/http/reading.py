@@ -68,7 +68,7 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Takes what came; raises Refused, after which nothing more may be fed."""
         self._fresh = False
-        self._large = len(data) > self._limits.headers_bytes_max or self._overhead > 0
+        self._large = self.in_head or len(data) > self._limits.headers_bytes_max
         body_bytes = self._body_bytes
         try:
             self._parser.feed_data(data)
@@ -104,7 +104,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self.in_head = self._fresh = True
-        self._overhead = 0
+        self._overhead = self._body_bytes = 0
         self._target = b""
         self._headers = []
 
@@ -118,7 +118,6 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         self.in_head = False
-        self._body_bytes = 0
         if self._large:
             self._check_size()
         version = parser.get_http_version()

@@ -11,6 +11,7 @@ Nothing is synced: after a power failure of the machine the operator empties the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -160,7 +161,8 @@ class Artifacts:
         try:
             artifact = self._store.open(location)
             bounds = self._bounds(artifact.size, limit_bytes)
-            return unpack.unpack(download.metered(artifact), work / "model", bounds)
+            with contextlib.closing(artifact.chunks):
+                return unpack.unpack(download.metered(artifact), work / "model", bounds)
         except Unreadable as error:
             raise FetchFailure(error.error) from None
         except Refused as error:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
@@ -43,7 +42,7 @@ class Artifact:
 
     size: int
     version: str
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]  # to be closed by who opened it
 
 
 class Store:
@@ -118,14 +117,13 @@ class Store:
         try:
             if not path.is_file():
                 raise FileNotFoundError("there is no such file")
-            file = path.open("rb")
             state = path.stat()
         except OSError as error:
             raise Unreadable(_not_there(location, error)) from None
-        return Artifact(state.st_size, f"{state.st_mtime_ns}", _file_chunks(file))
+        return Artifact(state.st_size, f"{state.st_mtime_ns}", _file_chunks(path, location))
 
 
-def _s3_chunks(result: obstore.GetResult) -> Iterator[bytes]:
+def _s3_chunks(result: obstore.GetResult) -> Generator[bytes, None, None]:
     """The object's bytes, all of them: a stream that is shorter or longer counts as broken off."""
     expected, received = result.meta["size"], 0
     try:
@@ -138,10 +136,13 @@ def _s3_chunks(result: obstore.GetResult) -> Iterator[bytes]:
         raise Unavailable(f"the store sent {received} bytes and had announced {expected}")
 
 
-def _file_chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+def _file_chunks(path: Path, location: FileLocation) -> Generator[bytes, None, None]:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise Unreadable(_not_there(location, error)) from None
 
 
 def _not_there(location: S3Location | FileLocation, error: Exception) -> ServiceError:

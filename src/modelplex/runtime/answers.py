@@ -11,7 +11,13 @@ from modelplex.runtime.context import Context, RequestProcessor
 
 _TEXT = [("content-type", "text/plain; charset=utf-8")]
 # What frameworks say when an allocation of theirs failed, but raise as something else.
-_MEMORY_WORDS = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory")
+_MEMORY_WORDS = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "can't start new thread",  # for lack of room for its stack
+)
 
 
 class Answer(NamedTuple):

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
+from types import ModuleType
 
+_MARK = "modelplex.runtime.mark"
 LEARNED_BYTES_MAX = 100_000  # of names, joined by newlines; what does not fit is not learned
 
 
-def learned(before: set[str], own_folders: list[str]) -> list[str]:
-    """The modules imported since `before`, in the order in which their imports began.
+def mark() -> None:
+    """Notes that from here on imports are news.
+
+    A mark among the modules, because comparing with a copy of `sys.modules` would touch every name
+    in it, and with that thousands of pages that a worker shares with its zygote.
+    """
+    sys.modules.pop(_MARK, None)
+    sys.modules[_MARK] = ModuleType(_MARK)
+
+
+def learned(own_folders: list[str]) -> list[str]:
+    """The modules imported since `mark`, in the order in which their imports began.
 
     Left out is what only these models have (files under `own_folders`) and what has no file.
     Submodules are named one by one: a framework's top module is the smaller part of its import.
     """
     inside = tuple(os.path.join(folder, "") for folder in own_folders)
-    return [
-        name
-        for name in list(sys.modules)
-        if name not in before and _has_a_place(name) and not _place(name).startswith(inside)
-    ]
+    try:
+        news = list(itertools.takewhile(lambda name: name != _MARK, reversed(sys.modules)))
+    except RuntimeError:  # a thread of the handler is importing at this moment
+        return []
+    news.reverse()
+    return [name for name in news if _has_a_place(name) and not _place(name).startswith(inside)]
 
 
 def pack(names: list[str]) -> bytes:

@@ -41,7 +41,6 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
         return
     order = read_order(frame)
     _take_output(order.name)
-    before = set(sys.modules)
     try:
         entry, context = _load(order)
     except SystemExit:
@@ -49,7 +48,7 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
     except BaseException as error:  # whatever it is, the host must hear of it
         failure = error
     else:
-        news = imports.pack(imports.learned(before, [order.folder, order.code]))
+        news = imports.pack(imports.learned([order.folder, order.code]))
         link.send(frames.LOADED, 0, (), news)
         _serve(link, entry, context, order.response_bytes_max)
         return

@@ -61,6 +61,7 @@ def _start(link: Link, start: frames.Frame) -> bool:
         return False
     for failure in imports.preload(learned):
         print(failure)
+    imports.mark()
     gc.collect()
     gc.freeze()
     threads = len(os.listdir("/proc/self/task"))
@@ -92,7 +93,7 @@ def _try_handler(handler: str, code: str) -> tuple[str, list[str]]:
 
 def _probe(link: Link, handler: str, code: str) -> None:
     os.chdir(code)
-    before = set(sys.modules)
+    imports.mark()
     reason = ""
     try:
         handlers.set_path([code])
@@ -103,7 +104,7 @@ def _probe(link: Link, handler: str, code: str) -> None:
     except BaseException as error:  # whatever it is, the image cannot be used
         tail = traceback.format_exc()[-_OUTPUT_TAIL_CHARS:]
         reason = f"cannot import the handler {handler!r}: {answers.describe(error)}\n{tail}"
-    learned = imports.pack(imports.learned(before, [code]))
+    learned = imports.pack(imports.learned([code]))
     link.send(frames.READY, 0, [("reason", reason)], learned)
 
 

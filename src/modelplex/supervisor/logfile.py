@@ -21,7 +21,6 @@ class LogFile:
         self._path = path
         self._bytes_max = bytes_max
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
 
     def pipe(self) -> int:
         """A descriptor to write to; the caller closes it once a child has its copy."""
@@ -45,17 +44,19 @@ class LogFile:
             log.warning("log.dropped", extra={"path": str(self._path), "error": str(error)})
 
     def _write(self, data: bytes) -> None:
-        if self._file.tell() + len(data) > self._bytes_max and self._file.tell():
+        with self._path.open("ab", buffering=0) as file:
+            full = 0 < file.tell() > self._bytes_max - len(data)
+            if not full:
+                file.write(data)
+        if full:
             self._rotate()
-        self._file.write(data)
+            self._path.write_bytes(data)
 
     def _rotate(self) -> None:
-        self._file.close()
         for number in range(KEPT - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 self._numbered(number).replace(self._numbered(number + 1))
         self._path.replace(self._numbered(1))
-        self._file = self._path.open("ab", buffering=0)
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

@@ -74,7 +74,6 @@ class Processes:
         self._restart_delay_max_s = restart_delay_max_s
         self._log_bytes_max = log_bytes_max
         self._known: dict[str, Process] = {}
-        self._logs: dict[str, LogFile] = {}
         self._guard = Guard(lock)
         self._guard.start([])
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -157,8 +156,13 @@ class Processes:
                 self._buried(by_pid[found], describe_exit(status))
             elif found == self._guard.pid and not self._stopping:
                 log.warning("guard.exited", extra={"pid": found, "exit": describe_exit(status)})
-                self._guard.start(pid for pid in by_pid if pid != found)
+                self._guard.close()
+                asyncio.get_running_loop().call_later(FIRST_DELAY_S, self._restart_guard)
         self._kill_orphans()
+
+    def _restart_guard(self) -> None:
+        if not self._stopping:
+            self._guard.start(each.pid for each in self._known.values() if each.pid is not None)
 
     async def _keep(self, process: Process) -> None:
         delay = 0.0
@@ -178,11 +182,12 @@ class Processes:
 
     def _spawn(self, process: Process) -> None:
         spec = process.spec
-        output = self._log(spec.log).pipe() if spec.log else STDERR
+        log_file = LogFile(Path(spec.log), self._log_bytes_max) if spec.log else None
+        output = log_file.pipe() if log_file else STDERR
         try:
             pid = spawn(spec.argv, spec.env, spec.cwd, output, spec.death_signal)
         finally:
-            if spec.log:
+            if log_file:
                 os.close(output)
         self._guard.add(pid)
         process.pid, process.state, process.started_at = pid, "running", time.time()
@@ -225,11 +230,6 @@ class Processes:
         for pid in [] if os.getpid() == 1 else children():
             if pid not in ours:
                 os.kill(pid, signal.SIGKILL)
-
-    def _log(self, path: str) -> LogFile:
-        if path not in self._logs:
-            self._logs[path] = LogFile(Path(path), self._log_bytes_max)
-        return self._logs[path]
 
     def _mark_changed(self) -> None:
         self.version += 1

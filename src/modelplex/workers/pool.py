@@ -64,6 +64,7 @@ class Pool:
         self._learned = Learned(learned)
         self._known: set[str] = set()  # modules that the current zygote has, or cannot import
         self._generations = 0
+        self._base_bytes = 0
         self._zygote: Zygote | None = None
         self._zygotes: set[Zygote] = set()  # with those that are about to leave
         self._changed = asyncio.Event()  # set when there is a zygote
@@ -100,8 +101,10 @@ class Pool:
             raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
 
     def base_bytes(self) -> int:
-        """PSS of the zygote; 0 while there is none. It grows when imports are learned."""
-        return pss_bytes(self._zygote.pid) if self._zygote is not None else 0
+        """PSS of the zygote, of the last one while there is none. Grows as imports are learned."""
+        if self._zygote is not None:
+            self._base_bytes = pss_bytes(self._zygote.pid) or self._base_bytes
+        return self._base_bytes
 
     async def close(self) -> None:
         """Ends every process of this pool. May be called twice."""

@@ -23,7 +23,7 @@ from modelplex.workers.zygote import Zygote
 
 _LAST_WORDS_S = 1.0  # how long a dead worker's socket is read on, for an answer under way
 _TRACEBACK_S = 0.5  # from SIGABRT, on which a hung worker writes where it hangs, to SIGKILL
-_MEMORY_WORDS = ("bad_alloc", "MemoryError", "annot allocate memory")
+_MEMORY_WORDS = ("bad_alloc", "MemoryError", "annot allocate memory", "Thread creation failed")
 _REPORT_BYTES_MIN = 1024 * 1024  # what a worker may always send, for its own messages
 
 
@@ -189,9 +189,9 @@ class Worker:
 
     def _load_death(self, status: ExitStatus, died: WorkerDied) -> Exception:
         """What a death during the load means: a lack of memory has more faces than one."""
-        aborted = status.signal == signal.SIGABRT and not status.reason
         last_words = "\n".join(self._output.tail)
-        if status.out_of_memory or (aborted and any(w in last_words for w in _MEMORY_WORDS)):
+        said_so = not status.reason and any(words in last_words for words in _MEMORY_WORDS)
+        if status.out_of_memory or said_so:
             return OutOfMemory(f"the worker ended while it loaded the model: {status}")
         return died
 

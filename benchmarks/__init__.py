@@ -1,0 +1,1 @@
+"""Benchmarks: always a ratio of two sides measured in one run."""
