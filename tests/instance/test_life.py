@@ -55,6 +55,17 @@ async def test_a_full_disk_drops_artifacts(start_instance: StartInstance) -> Non
     assert (await running.invoke("b.tar.gz")).status == 200
 
 
+async def test_a_proxy_is_not_asked_for_the_embedded_store(
+    start_instance: StartInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY of a user's environment is for the world outside this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    running = await start_instance().healthy()
+    running.put("m.tar.gz")
+    assert (await running.invoke("m.tar.gz")).status == 200
+
+
 async def test_cache_disabled_keeps_nothing(start_instance: StartInstance) -> None:
     """ModelCacheSetting Disabled: a model leaves memory and disk after its answer."""
     running = await start_instance(cache="Disabled").healthy()

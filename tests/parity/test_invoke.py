@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.models import make_archive, make_image
-from tests.support.platform import ROLE, Deployed, Platform
+from tests.support.platform import Deployed, Platform
 
 pytestmark = pytest.mark.e2e
 

@@ -19,7 +19,7 @@ from modelplex import logs
 from modelplex.core.model import Row
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import ServerLimits, serve
-from modelplex.instance import kin
+from modelplex.instance import kin, store
 from modelplex.instance import spec as specs
 from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
 from modelplex.instance.spec import Spec
@@ -152,6 +152,7 @@ def main() -> None:
     except specs.SpecError as error:
         raise SystemExit(str(error)) from None
     logs.configure(spec.limits)
+    store.reach_loopback_directly()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
     status = uvloop.run(run(spec))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,16 @@ BUCKETS_MAX = 16  # stores (each with its connections) that are kept
 READ_TIMEOUT_S = 10  # without a byte
 RETRIES_MAX = 3  # per request; a broken stream is resumed where it broke
 RETRY_TIMEOUT_S = 30
+
+
+def reach_loopback_directly(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Exempt this machine from the proxy that the environment may name: the embedded store is here.
+
+    obstore heeds the environment alone, so it is changed, before the first store is made.
+    """
+    given = environ.get("NO_PROXY") or environ.get("no_proxy", "")
+    hosts = ",".join(filter(None, [given, "127.0.0.1", "::1", "localhost"]))
+    environ["NO_PROXY"] = environ["no_proxy"] = hosts
 
 
 class Unavailable(Exception):
