@@ -238,10 +238,14 @@ def main() -> int:
         with preparations.running(folder, "--instance-scale", INSTANCE_SCALE) as platform:
             tell(console, platform, folder)
     except Broken as problem:
-        console.print(f"[red]{problem}[/red]")
+        console.print(str(problem), style="red", markup=False)
         return 1
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
     console.print(
-        f"\nAll of it took {time.perf_counter() - began:.0f} s. What the next run can use is in {folder}."
+        f"\nAll of it took {time.perf_counter() - began:.0f} s."
+        f" What the next run can use is in {folder}."
     )
     return 0
 

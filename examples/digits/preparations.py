@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 MODELPLEX = str(Path(sys.executable).with_name("modelplex"))
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
+WITH_ME = ("setpriv", "--pdeathsig", "TERM")  # the kernel stops it even when the demo is killed
 
 
 class Broken(Exception):
@@ -66,7 +67,7 @@ def running(folder: Path, *options: str) -> Iterator[Platform]:
     os.environ["MODELPLEX_DATA"] = str(folder / "platform")
     with platform.log.open("wb") as log:
         up = subprocess.Popen(
-            [MODELPLEX, "up", "--port", str(port), *options],
+            [*WITH_ME, MODELPLEX, "up", "--port", str(port), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ from botocore.credentials import Credentials
 
 from tests.support.processes import eventually, free_port, processes_of, tail
 
+WITH_ME = ("setpriv", "--pdeathsig", "TERM")  # killed tests leave nothing behind either
 COMMAND = str(Path(sys.executable).with_name("modelplex"))
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -52,7 +53,7 @@ class Platform:
         arguments = ["up", "--data", str(self.data), "--port", str(self.port), *self.options]
         with self._log.open("ab") as log:
             self._up = subprocess.Popen(
-                [COMMAND, *arguments],
+                [*WITH_ME, COMMAND, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

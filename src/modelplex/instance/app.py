@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -23,6 +24,8 @@ from modelplex.instance import kin, store
 from modelplex.instance import spec as specs
 from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
 from modelplex.instance.spec import Spec
+
+log = logging.getLogger(__name__)
 
 DEFECT = 70  # exit status: this process contradicted itself
 SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner than Python's 5 ms
@@ -74,6 +77,7 @@ class Door:
             "id": spec.id,
             "status": instance.status.value,
             "pid": os.getpid(),
+            "zygote_pid": instance.zygote_pid,
             "memory": {
                 "budget": spec.memory_bytes,
                 "base": instance.base_bytes,
@@ -125,11 +129,20 @@ async def run(spec: Spec) -> int:
     instance = Instance(spec, on_defect=lambda _: end(DEFECT))
     server = await serve(Door(instance), f"unix:{spec.socket}", _server_limits(spec))
     starting = asyncio.create_task(instance.start())
+    starting.add_done_callback(lambda task: end(DEFECT) if _failed(task) else None)
     status = await ended
     starting.cancel()
     await server.close(max(0.0, spec.limits.stop_timeout_s - KILL_RESERVE_S))
     await instance.stop()
     return status
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    """Whether a task ended by an exception, which is then in the log."""
+    if task.cancelled() or (error := task.exception()) is None:
+        return False
+    log.critical("instance.defect", exc_info=error)
+    return True
 
 
 def _server_limits(spec: Spec) -> ServerLimits:
@@ -140,6 +153,12 @@ def _server_limits(spec: Spec) -> ServerLimits:
         request_read_timeout_s=limits.request_read_timeout_s,
         connections_max=limits.connections_max,
     )
+
+
+def _raise_descriptor_limit() -> None:
+    """As far as it goes: each worker takes three, and the usual soft limit ends at 340 models."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main() -> None:
@@ -153,6 +172,7 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     logs.configure(spec.limits)
     store.reach_loopback_directly()
+    _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
     status = uvloop.run(run(spec))

@@ -73,6 +73,11 @@ class Instance:
             self._status = Status.HEALTHY
         return self._status
 
+    @property
+    def zygote_pid(self) -> int | None:
+        """The process that new workers are forked from."""
+        return self._pool.zygote_pid
+
     async def start(self) -> None:
         """Bring up the zygote and what the disk holds, and let requests in."""
         try:
@@ -150,8 +155,9 @@ class Instance:
         """
         while True:
             await asyncio.sleep(self.spec.limits.sample_interval_s)
-            await agent.sample()
-            self.base_bytes = self._pool.base_bytes() or self.base_bytes
+            with contextlib.suppress(OSError):  # no descriptor to read /proc with: the next time
+                await agent.sample()
+                self.base_bytes = self._pool.base_bytes() or self.base_bytes
             agent.residency.memory.capacity_bytes = max(1, self.spec.memory_bytes - self.base_bytes)
             agent.notify(Tick())
 

@@ -106,6 +106,11 @@ class Pool:
             self._base_bytes = pss_bytes(self._zygote.pid) or self._base_bytes
         return self._base_bytes
 
+    @property
+    def zygote_pid(self) -> int | None:
+        """The zygote that new workers come from; None while there is none."""
+        return self._zygote.pid if self._zygote is not None else None
+
     async def close(self) -> None:
         """Ends every process of this pool. May be called twice."""
         self._closed = True

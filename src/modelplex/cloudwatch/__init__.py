@@ -1,0 +1,1 @@
+"""Tell: what handlers wrote, read from the log folders and told in CloudWatch Logs' words."""
