@@ -1,7 +1,7 @@
 # Everything that this repository can do, on a machine with make and Python 3.11 and nothing else.
 # scripts/setup.sh makes the environment; a second run finds it made and takes no time.
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check bench clean
 .DEFAULT_GOAL := setup
 
 setup:  # the environment in .venv: the platform, ready to run
@@ -20,6 +20,9 @@ check: setup  # format, lint, types, and how long our functions are
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/python scripts/shape.py
+
+bench: setup  # benchmarks/README.md says what is measured; a result in benchmarks/results
+	.venv/bin/python -m benchmarks
 
 clean:  # all that was made here, the demo's data included
 	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,8 +24,8 @@ says `mib`, times in seconds.
 
 def table() -> str:
     """The whole page."""
-    comments = settings.comments()
-    rows = [(*comments[each.name], each.name) for each in fields(settings.Settings)]
+    documentation = settings.documentation()
+    rows = [(*documentation[each.name], each.name) for each in fields(settings.Settings)]
     parts = [HEAD]
     for section, group in groupby(rows, key=lambda row: row[0]):
         title = section[0].upper() + section[1:]

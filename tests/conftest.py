@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,17 +22,16 @@ StartPlatform = Callable[..., Platform]
 @pytest.fixture
 def start_platform(tmp_path: Path) -> Iterator[StartPlatform]:
     """A maker of platforms: `start_platform(*options_of_up)`; all are stopped after the test."""
-    started: list[Platform] = []
+    names = (f"data{number}" for number in itertools.count())
+    with contextlib.ExitStack() as stops:
 
-    def start(*options: str) -> Platform:
-        platform = Platform(tmp_path / f"data{len(started)}", *(options or SMALL))
-        started.append(platform)
-        platform.start()
-        return platform
+        def start(*options: str) -> Platform:
+            platform = Platform(tmp_path / next(names), *(options or SMALL))
+            stops.callback(platform.stop)
+            platform.start()
+            return platform
 
-    yield start
-    for platform in started:
-        platform.stop()
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +39,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One running platform with the image `echo`, shared by all tests that do not harm it."""
     folder = tmp_path_factory.mktemp("platform")
     shared = Platform(folder / "data", *SMALL)
-    shared.start()
     try:
+        shared.start()
         shared.cli("build", "-t", "echo", str(make_image(folder / "echo")))
         yield shared
     finally:

@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "runtime": set(),
     "workers": {"runtime"},
     "images": set(),
+    "cloudwatch": {"aws"},
     "instance": {"core", "aws", "http", "workers", "settings", "logs"},
     "gateway": {"core", "aws", "http", "settings", "logs"},
-    "control": {"core", "aws", "http", "images", "settings", "logs"},
+    "control": {"core", "aws", "http", "images", "cloudwatch", "settings", "logs"},
     "supervisor": {"http", "settings", "logs"},
     "cli": {"core", "http", "images", "supervisor", "settings", "logs"},
 }

@@ -57,6 +57,15 @@ def test_the_file_of_config_may_name_the_data_folder(tmp_path: Path) -> None:
         resolve(tmp_path)
 
 
+def test_folders_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was meant where `up` was typed; its processes may run elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    found = settings.resolve({"data": "d", "file_roots": ["models", "~/more"]}, {})
+    assert found.data == tmp_path / "d"
+    assert found.file_roots == (f"{tmp_path}/models", "/home/me/more")
+
+
 def test_lists_and_truths_in_the_environment(tmp_path: Path) -> None:
     """`:` separates a list; yes and no are written in the usual ways."""
     found = resolve(
@@ -144,9 +153,11 @@ def test_a_document_says_everything(tmp_path: Path) -> None:
         Settings.from_document({"nonsense": 1})
 
 
-def test_every_setting_has_its_comment() -> None:
-    """The comment behind a field is its documentation."""
-    assert list(settings.comments()) == [each.name for each in fields(Settings)]
+def test_every_setting_has_its_text_and_section() -> None:
+    """No field is without documentation."""
+    documentation = settings.documentation()
+    assert list(documentation) == [each.name for each in fields(Settings)]
+    assert all(section and text for section, text in documentation.values())
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:

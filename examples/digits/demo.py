@@ -166,7 +166,7 @@ class Story:
 def tell(console: Console, platform: Platform, folder: Path) -> None:
     """All chapters, with the tables before the clean-up takes away what they show."""
     console.print("[bold]Building the image and training the models[/bold]")
-    python = preparations.build_image(platform, IMAGE)
+    python = preparations.build_image(IMAGE)
     preparations.train(python, folder / "trained")
 
     story = Story(console, folder / "trained")

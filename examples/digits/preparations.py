@@ -97,13 +97,14 @@ def wait_until_up(platform: Platform, up: subprocess.Popen[bytes]) -> None:
     raise Broken(f"the platform did not come up. The end of {platform.log}:\n{last_words}")
 
 
-def build_image(platform: Platform, name: str) -> Path:
+def build_image(name: str) -> Path:
     """`modelplex build`, which shows its own progress; the image's Python."""
     command = [MODELPLEX, "build", "-t", name, str(HERE / "container")]
     if subprocess.run(command, check=False).returncode != 0:
         raise Broken(f"the image {name} could not be built: see above")
-    images = platform.ask("images")["images"]
-    return next(Path(image["python"]) for image in images if image["name"] == f"{name}:latest")
+    listed = subprocess.run([MODELPLEX, "images", "--json"], stdout=subprocess.PIPE, check=True)
+    images = {image["name"]: image["interpreter"] for image in json.loads(listed.stdout)}
+    return Path(images[f"{name}:latest"])
 
 
 def train(python: Path, folder: Path) -> None:

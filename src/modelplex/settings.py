@@ -9,89 +9,108 @@ writes the result to `settings.json` in the data folder, which the processes it 
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import math
 import os
 import re
-import tokenize
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 FILE_NAME = "modelplex.toml"
 PREFIX = "MODELPLEX_"
+Value = TypeVar("Value")
 
 
 class SettingsError(ValueError):
     """A value that cannot be used. The text names the place it came from and what to write."""
 
 
+def setting(default: Value, doc: str, section: str = "") -> Value:
+    """A field with its documentation; the first one of a section names that."""
+    return field(default=default, metadata={"doc": doc, "section": section})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One resolved configuration. The comment behind each field is its documentation."""
+    """One resolved configuration."""
 
-    # -- what a user chooses --------------------------------------------------------------------
-    data: Path = field(default_factory=lambda: Path.home() / ".modelplex")  # everything lies here
-    host: str = "127.0.0.1"  # the address to listen on; 0.0.0.0: reachable from other machines
-    port: int = 8321  # the one port of every AWS service; 0: any free one
-    account: str = "123456789012"  # the AWS account id in every ARN
-    region: str = "us-west-2"  # the AWS region that clients sign for, and of every ARN
-    access_key: str = ""  # empty: made at first start and kept in credentials.json
-    secret_key: str = ""  # as access_key; rather from the environment or the file than a flag
-    s3_endpoint: str = ""  # empty: the embedded store (rclone) over DATA/s3
-    s3_access_key: str = ""  # for s3_endpoint
-    s3_secret_key: str = ""  # for s3_endpoint
-    s3_region: str = ""  # empty: the platform's region
-    memory_mib: int = 0  # for all instances together; 0: three quarters of the machine's memory
-    disk_mib: int = 0  # for all instances' artifacts; 0: half of what is free at start
-    instance_scale: float = 0.0  # share of a type's memory and vCPUs; 0: memory_mib / 64 GiB, <= 1
-    instances_max: int = 20  # more: the endpoint fails with a capacity error
-    file_roots: tuple[str, ...] = ()  # folders that file:// model data may lie under
-    log_level: str = "info"  # debug, info, warning or error
-    json_logs: bool = False  # one JSON object per line instead of text
+    data: Path = setting(  # noqa: RUF009 (it is a field)
+        Path.home() / ".modelplex", "everything lies here", section="what a user chooses"
+    )
+    host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0: also for other machines")
+    port: int = setting(8321, "the one port of every AWS service; 0: any free one")
+    account: str = setting("123456789012", "the AWS account id in every ARN")
+    region: str = setting("us-west-2", "the AWS region that clients sign for, and of every ARN")
+    access_key: str = setting("", "empty: made at first start and kept in credentials.json")
+    secret_key: str = setting("", "as access_key; rather in the environment or the file")
+    s3_endpoint: str = setting("", "empty: the embedded store (rclone) over DATA/s3")
+    s3_access_key: str = setting("", "for s3_endpoint")
+    s3_secret_key: str = setting("", "for s3_endpoint")
+    s3_region: str = setting("", "empty: the platform's region")
+    memory_mib: int = setting(0, "for all instances; 0: three quarters of the machine's memory")
+    disk_mib: int = setting(0, "for all instances' artifacts; 0: half of what is free at start")
+    instance_scale: float = setting(
+        0.0, "share of a type's memory and vCPUs; 0: memory_mib / 64 GiB, <= 1"
+    )
+    instances_max: int = setting(20, "more: the endpoint fails with a capacity error")
+    file_roots: tuple[str, ...] = setting((), "folders that file:// model data may lie under")
+    log_level: str = setting("info", "debug, info, warning or error")
+    json_logs: bool = setting(False, "one JSON object per line instead of text")
 
-    # -- limits: a request ----------------------------------------------------------------------
-    body_bytes_max: int = 6_291_456  # InvokeEndpoint's documented payload limit; more: 413
-    response_bytes_max: int = 6_291_456  # a handler's answer; more: ModelError
-    control_body_bytes_max: int = 1 * MIB  # any other AWS call but S3; more: 413
-    headers_bytes_max: int = 32 * 1024  # request line and headers; more: 431
-    idle_timeout_s: float = 75.0  # a kept-alive connection without a request is closed
-    request_read_timeout_s: float = 60.0  # a request that does not arrive whole by then: 408
-    clock_skew_s: float = 300.0  # a signature older or younger than this: refused
-    connections_max: int = 4096  # per process; more wait in the listen queue
+    body_bytes_max: int = setting(
+        6_291_456,
+        "InvokeEndpoint's documented payload limit; more: 413",
+        section="limits: a request",
+    )
+    response_bytes_max: int = setting(6_291_456, "a handler's answer; more: ModelError")
+    control_body_bytes_max: int = setting(1 * MIB, "any other AWS call but S3; more: 413")
+    headers_bytes_max: int = setting(32 * 1024, "request line and headers; more: 431")
+    idle_timeout_s: float = setting(75.0, "a kept-alive connection without a request is closed")
+    request_read_timeout_s: float = setting(60.0, "a request not whole by then: 408")
+    clock_skew_s: float = setting(300.0, "a signature older or younger than this: refused")
+    connections_max: int = setting(4096, "per process; more wait in the listen queue")
 
-    # -- limits: a model ------------------------------------------------------------------------
-    model_ready_timeout_s: float = 60.0  # then ModelNotReadyException; the load goes on
-    model_load_timeout_s: float = 360.0  # fetch and load together; then the load fails
-    invocation_timeout_s: float = 60.0  # then the worker is killed: ModelError, status 0
-    queue_per_model_max: int = 1000  # waiting requests of one model; more: ServiceUnavailable
-    queue_max: int = 4000  # waiting requests of one instance; more: ServiceUnavailable
-    fetches_max: int = 8  # concurrent downloads of one instance; more wait
-    loads_max: int = 0  # concurrent loads of one instance; 0: its vCPUs; more wait
-    unload_timeout_s: float = 5.0  # SIGTERM to SIGKILL of a worker
-    archive_entries_max: int = 100_000  # files in one archive; more: refused as a bomb
-    archive_ratio_max: int = 200  # unpacked bytes per archive byte; more: refused as a bomb
-    archive_ratio_floor_bytes: int = 64 * MIB  # unpacked sizes below this are never a bomb
-    memory_guess_bytes: int = 32 * MIB  # reserved for the first load of an unknown image
-    sample_interval_s: float = 2.0  # between two measurements of the workers' memory
-    model_log_lines_max: int = 1000  # per second and model; more are dropped and counted
-    log_file_bytes_max: int = 16 * MIB  # then rotated; the last three are kept
+    model_ready_timeout_s: float = setting(
+        60.0, "then ModelNotReadyException; the load goes on", section="limits: a model"
+    )
+    model_load_timeout_s: float = setting(360.0, "fetch and load together; then the load fails")
+    invocation_timeout_s: float = setting(60.0, "then the worker is killed: ModelError, status 0")
+    queue_per_model_max: int = setting(1000, "waiting for one model; more: ServiceUnavailable")
+    queue_max: int = setting(4000, "waiting at one instance; more: ServiceUnavailable")
+    fetches_max: int = setting(8, "concurrent downloads of one instance; more wait")
+    loads_max: int = setting(0, "concurrent loads of one instance; 0: its vCPUs; more wait")
+    unload_timeout_s: float = setting(5.0, "SIGTERM to SIGKILL of a worker")
+    archive_entries_max: int = setting(100_000, "files in one archive; more: refused as a bomb")
+    archive_ratio_max: int = setting(200, "unpacked bytes per packed byte; more: refused as a bomb")
+    archive_ratio_floor_bytes: int = setting(64 * MIB, "unpacked sizes below this are never a bomb")
+    memory_guess_bytes: int = setting(32 * MIB, "reserved for the first load of an unknown image")
+    sample_interval_s: float = setting(2.0, "between two measurements of the workers' memory")
+    model_log_lines_max: int = setting(1000, "per second and model; more are dropped and counted")
+    log_file_bytes_max: int = setting(16 * MIB, "then rotated; the last three are kept")
 
-    # -- limits: the platform -------------------------------------------------------------------
-    startup_timeout_s: float = 240.0  # an instance that never pings by then: endpoint Failed
-    waiter_hold_s: float = 50.0  # longest a waiter's DescribeEndpoint is held
-    report_interval_s: float = 1.0  # control's question to each instance
-    restart_delay_max_s: float = 10.0  # longest pause before a dead process is started again
-    stop_timeout_s: float = 30.0  # SIGTERM to SIGKILL of any process, as SageMaker's
+    startup_timeout_s: float = setting(
+        240.0,
+        "an instance that never pings by then: endpoint Failed",
+        section="limits: the platform",
+    )
+    waiter_hold_s: float = setting(50.0, "longest a waiter's DescribeEndpoint is held")
+    report_interval_s: float = setting(1.0, "control's question to each instance")
+    restart_delay_max_s: float = setting(10.0, "longest pause before a dead process starts again")
+    stop_timeout_s: float = setting(30.0, "SIGTERM to SIGKILL of any process, as SageMaker's")
 
     def as_document(self) -> dict[str, Any]:
         """These settings as JSON can hold them; `from_document` reads them back."""
         return {**asdict(self), "data": str(self.data), "file_roots": list(self.file_roots)}
+
+    def public(self) -> dict[str, Any]:
+        """The same without keys: for whoever may know everything else."""
+        document = self.as_document()
+        return {name: document[name] for name in document if not name.endswith("_key")}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], place: str = "settings.json") -> Settings:
@@ -135,7 +154,8 @@ def resolve(
     settings = settings.updated(given, lambda name: PREFIX + name.upper())
     settings = settings.updated(flags, lambda name: "--" + name.replace("_", "-"))
     _check_together(settings)
-    return replace(settings, data=settings.data.expanduser().absolute())
+    roots = tuple(str(Path(root).expanduser().absolute()) for root in settings.file_roots)
+    return replace(settings, data=settings.data.expanduser().absolute(), file_roots=roots)
 
 
 def data_folder(flag: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -150,18 +170,13 @@ def load(data: Path) -> Settings:
     return Settings.from_document(json.loads(path.read_text()), str(path))
 
 
-def comments() -> dict[str, tuple[str, str]]:
-    """name -> (section, comment) of every field, read from this file: documentation, once."""
+def documentation() -> dict[str, tuple[str, str]]:
+    """name -> (section, text) of every field, in their order."""
     found: dict[str, tuple[str, str]] = {}
-    section = name = ""
-    for token in tokenize.generate_tokens(io.StringIO(Path(__file__).read_text()).readline):
-        words = token.line.split()
-        if token.type != tokenize.COMMENT or not words:
-            continue
-        if token.string.startswith("# -- "):
-            section = token.string.strip("# -")
-        elif section and (name := words[0].rstrip(":")) in _NAMES:
-            found[name] = (section, token.string.lstrip("# "))
+    section = ""
+    for each in fields(Settings):
+        section = each.metadata["section"] or section
+        found[each.name] = (section, each.metadata["doc"])
     return found
 
 

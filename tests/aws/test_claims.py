@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore import auth
 
-from modelplex.aws import signatures
+from modelplex.aws import claims, signatures
 from tests.aws.signed import s3, sent, verifier
 
 
@@ -14,18 +14,18 @@ def test_unsigned_is_told_from_badly_signed() -> None:
     request = sent()
     whole = request.headers
     request.headers = [pair for pair in whole if pair[0] != b"authorization"]
-    with pytest.raises(signatures.MissingSignature):
+    with pytest.raises(claims.MissingSignature):
         request.verify()
     for bad, kind in [
-        (b"AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request", signatures.IncompleteSignature),
+        (b"AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request", claims.IncompleteSignature),
         (
             b"AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b,Signature=c",
-            signatures.IncompleteSignature,
+            claims.IncompleteSignature,
         ),
-        (b"AWS4-HMAC-SHA256", signatures.IncompleteSignature),
-        (b"AWS AKID:signature", signatures.UnsupportedSignature),
-        (b"Bearer token", signatures.UnsupportedSignature),
-        (b"\xff", signatures.UnsupportedSignature),
+        (b"AWS4-HMAC-SHA256", claims.IncompleteSignature),
+        (b"AWS AKID:signature", claims.UnsupportedSignature),
+        (b"Bearer token", claims.UnsupportedSignature),
+        (b"\xff", claims.UnsupportedSignature),
     ]:
         request.headers = whole
         request.replace(b"authorization", bad)
@@ -38,7 +38,7 @@ def test_an_unreadable_date_is_refused(date: bytes) -> None:
     """A date that is none is the client's mistake, not a crash."""
     request = sent()
     request.replace(b"x-amz-date", date)
-    with pytest.raises(signatures.IncompleteSignature):
+    with pytest.raises(claims.IncompleteSignature):
         request.verify()
 
 
@@ -48,29 +48,29 @@ def test_the_scope_must_have_the_date_of_the_request() -> None:
     authorization = request.header(b"authorization")
     day = authorization.split(b"/")[1]
     request.replace(b"authorization", authorization.replace(day, b"20200101"))
-    with pytest.raises(signatures.IncompleteSignature, match="20200101"):
+    with pytest.raises(claims.IncompleteSignature, match="20200101"):
         request.verify()
 
 
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        (b"X-Amz-Expires=3600", b"X-Amz-Expires=604801", signatures.IncompleteQuery),
-        (b"X-Amz-Expires=3600", b"X-Amz-Expires=0", signatures.IncompleteQuery),
-        (b"X-Amz-Expires=3600", b"X-Amz-Expires=soon", signatures.IncompleteQuery),
-        (b"X-Amz-Expires=3600", b"X-Amz-Expires=3601", signatures.SignatureMismatch),
-        (b"X-Amz-Expires=3600&", b"", signatures.IncompleteQuery),
+        (b"X-Amz-Expires=3600", b"X-Amz-Expires=604801", claims.IncompleteQuery),
+        (b"X-Amz-Expires=3600", b"X-Amz-Expires=0", claims.IncompleteQuery),
+        (b"X-Amz-Expires=3600", b"X-Amz-Expires=soon", claims.IncompleteQuery),
+        (b"X-Amz-Expires=3600", b"X-Amz-Expires=3601", claims.SignatureMismatch),
+        (b"X-Amz-Expires=3600&", b"", claims.IncompleteQuery),
         (
             b"X-Amz-Algorithm=AWS4-HMAC-SHA256",
             b"X-Amz-Algorithm=x",
-            signatures.UnsupportedSignature,
+            claims.UnsupportedSignature,
         ),
-        (b"X-Amz-Date=2", b"X-Amz-Date=x", signatures.IncompleteSignature),
-        (b"&X-Amz-Signature=", b"&Other=", signatures.IncompleteQuery),
+        (b"X-Amz-Date=2", b"X-Amz-Date=x", claims.IncompleteSignature),
+        (b"&X-Amz-Signature=", b"&Other=", claims.IncompleteQuery),
     ],
 )
 def test_a_bad_presigned_url_is_refused(
-    old: bytes, new: bytes, kind: type[signatures.SignatureError]
+    old: bytes, new: bytes, kind: type[claims.SignatureError]
 ) -> None:
     """Each parameter is needed and read strictly."""
     request = sent(auth.S3SigV4QueryAuth, "s3", "/bucket/key", method="GET", body=b"")
@@ -84,14 +84,14 @@ def test_two_signatures_are_one_too_many() -> None:
     """Header and query cannot both sign; otherwise one of them would go unchecked."""
     request = sent(auth.S3SigV4QueryAuth, "s3", "/bucket/key", method="GET", body=b"")
     request.headers.append((b"authorization", s3().header(b"authorization")))
-    with pytest.raises(signatures.IncompleteSignature, match="Only one auth mechanism"):
+    with pytest.raises(claims.IncompleteSignature, match="Only one auth mechanism"):
         request.verify()
 
 
 def test_signature_version_2_is_named() -> None:
     """An old presigned URL is told that its kind is not served."""
     query = b"AWSAccessKeyId=AKIDEXAMPLE&Signature=abc&Expires=1"
-    with pytest.raises(signatures.UnsupportedSignature, match="AWS4-HMAC-SHA256"):
+    with pytest.raises(claims.UnsupportedSignature, match="AWS4-HMAC-SHA256"):
         verifier().verify("GET", b"/b/k?" + query, [(b"host", b"h")], None, 0.0)
 
 

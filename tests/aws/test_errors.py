@@ -16,8 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from modelplex.aws import errors
-from modelplex.aws.errors import Protocol, ServiceError, respond
-from modelplex.aws.signatures import (
+from modelplex.aws.claims import (
     ClockSkewed,
     Expired,
     HeadersNotSigned,
@@ -31,12 +30,12 @@ from modelplex.aws.signatures import (
     UnknownAccessKey,
     UnsupportedSignature,
 )
+from modelplex.aws.errors import Protocol, ServiceError, respond
 
 LOADER = botocore.session.get_session().get_component("data_loader")
 
 DECLARED = {
     "sagemaker": {
-        "ResourceInUse": errors.ResourceInUse,
         "ResourceLimitExceeded": errors.ResourceLimitExceeded,
         "ResourceNotFound": errors.ResourceNotFound,
     },
@@ -89,6 +88,8 @@ def made(kind: type[ServiceError], message: str) -> ServiceError:
         return errors.ModelError(message, 500, "boom", "arn:aws:logs:::x")
     if kind is errors.NotImplementedByModelplex:
         return errors.NotImplementedByModelplex("sagemaker", "CreateHub", ["CreateModel"])
+    if kind is errors.SignatureRefused:
+        return errors.SignatureRefused("AccessDenied", 403, message)
     return kind(message)
 
 
@@ -265,7 +266,7 @@ def test_s3_names_the_unknown_key() -> None:
     assert caught.response["Error"]["AWSAccessKeyId"] == "AKIDX"
 
 
-def test_a_status_of_the_runtime_is_no_status_of_the_class() -> None:
+def test_a_status_of_the_runtime_is_no_status_of_others() -> None:
     """403 for one answer does not change the next one."""
     errors.for_signature(UnknownAccessKey("X"), "sagemaker-runtime")
-    assert errors.UnrecognizedClientException("x").status == 400
+    assert errors.for_signature(UnknownAccessKey("X"), "sagemaker").status == 400

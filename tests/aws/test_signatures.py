@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelplex.aws import signatures
+from modelplex.aws import claims, signatures
 from modelplex.aws.signatures import Header, Keys
 from tests.aws.signed import (
     EMPTY,
@@ -142,7 +142,7 @@ def test_the_example_of_a_presigned_url() -> None:
     )
     headers = [(b"host", b"examplebucket.s3.amazonaws.com")]
     assert verifier(S3_KEYS).verify("GET", target, headers, None, S3_NOW + 86_399).presigned
-    with pytest.raises(signatures.Expired):
+    with pytest.raises(claims.Expired):
         verifier(S3_KEYS).verify("GET", target, headers, None, S3_NOW + 86_401)
 
 
@@ -182,7 +182,7 @@ def test_a_change_on_the_way_is_refused(part: str, change: Callable[[Sent], None
     request = sent(headers={"X-Amzn-SageMaker-Target-Model": "a.tar.gz", "Accept": "*/*"})
     request.verify()
     change(request)
-    with pytest.raises(signatures.SignatureMismatch):
+    with pytest.raises(claims.SignatureMismatch):
         request.verify()
 
 
@@ -194,15 +194,15 @@ def test_a_changed_target_is_refused(data: st.DataObject, path: str, query: str)
     split = request.target.index(b"X-Amz-Signature=")
     place = data.draw(st.integers(1, split - 1))
     request.target = request.target[:place] + b"q" + request.target[place:]
-    with pytest.raises(signatures.SignatureError):
+    with pytest.raises(claims.SignatureError):
         request.verify()
 
 
 def test_another_secret_is_refused() -> None:
     """The right access key with a wrong secret is a mismatch, a wrong access key unknown."""
-    with pytest.raises(signatures.SignatureMismatch):
+    with pytest.raises(claims.SignatureMismatch):
         sent().verify(verifier(Keys(KEYS.access_key, "wrong")))
-    with pytest.raises(signatures.UnknownAccessKey, match="AKIDEXAMPLE"):
+    with pytest.raises(claims.UnknownAccessKey, match="AKIDEXAMPLE"):
         sent().verify(verifier(Keys("AKIDOTHER", KEYS.secret_key)))
 
 
@@ -216,14 +216,14 @@ def test_a_skewed_clock_is_refused_in_aws_words() -> None:
     today = authorization.split(b"/")[1]
     request.replace(b"authorization", authorization.replace(today, b"20260101"))
     request.now = datetime.datetime(2026, 1, 1, 0, 15, tzinfo=datetime.UTC).timestamp()
-    with pytest.raises(signatures.ClockSkewed) as caught:
+    with pytest.raises(claims.ClockSkewed) as caught:
         request.verify()
     assert str(caught.value) == (
         "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z "
         "(20260101T001500Z - 5 min.)"
     )
     request.now = datetime.datetime(2025, 12, 31, 23, 45, tzinfo=datetime.UTC).timestamp()
-    with pytest.raises(signatures.ClockSkewed) as caught:
+    with pytest.raises(claims.ClockSkewed) as caught:
         request.verify()
     assert str(caught.value) == (
         "Signature not yet current: 20260101T000000Z is still later than 20251231T235000Z "
@@ -244,7 +244,7 @@ def test_an_unsigned_amz_header_is_refused(name: bytes) -> None:
     """Nobody can add an x-amz- header to somebody else's request."""
     request = sent()
     request.headers.append((name, b"value"))
-    with pytest.raises(signatures.HeadersNotSigned, match=name.decode()):
+    with pytest.raises(claims.HeadersNotSigned, match=name.decode()):
         request.verify()
 
 
@@ -253,14 +253,14 @@ def test_the_host_must_be_signed() -> None:
     request = sent()
     authorization = request.header(b"authorization").replace(b"host;", b"")
     request.replace(b"authorization", authorization)
-    with pytest.raises(signatures.HeadersNotSigned, match="host"):
+    with pytest.raises(claims.HeadersNotSigned, match="host"):
         request.verify()
 
 
 def test_a_session_token_is_refused() -> None:
     """None are issued here, so a token is from elsewhere."""
     request = sent(headers={"X-Amz-Security-Token": "token"})
-    with pytest.raises(signatures.SessionTokenGiven):
+    with pytest.raises(claims.SessionTokenGiven):
         request.verify()
 
 
@@ -274,14 +274,14 @@ def test_s3_words_for_a_body_are_passed_on(word: str) -> None:
     signed = verifier().verify("PUT", b"/bucket/key", headers, None, 1e9)
     assert signed.payload_hash == word
     changed = [(n, EMPTY.encode() if n == b"x-amz-content-sha256" else v) for n, v in headers]
-    with pytest.raises(signatures.SignatureMismatch):
+    with pytest.raises(claims.SignatureMismatch):
         verifier().verify("PUT", b"/bucket/key", changed, None, 1e9)
 
 
 def test_a_stated_hash_must_be_the_body_s() -> None:
     """Where the body is at hand, neither a wrong hash nor an unsigned body is taken."""
     for word in ("UNSIGNED-PAYLOAD", EMPTY):
-        with pytest.raises(signatures.PayloadMismatch):
+        with pytest.raises(claims.PayloadMismatch):
             verifier().verify(
                 "PUT", b"/bucket/key", sign_s3(word), signatures.payload_hash(b"body"), 1e9
             )
@@ -290,7 +290,7 @@ def test_a_stated_hash_must_be_the_body_s() -> None:
 def test_s3_needs_the_hash_header() -> None:
     """Without x-amz-content-sha256 nobody knows which body was signed."""
     headers = [pair for pair in sign_s3(EMPTY) if pair[0] != b"x-amz-content-sha256"]
-    with pytest.raises(signatures.IncompleteSignature, match="x-amz-content-sha256"):
+    with pytest.raises(claims.IncompleteSignature, match="x-amz-content-sha256"):
         verifier().verify("PUT", b"/bucket/key", headers, None, 1e9)
 
 

@@ -30,6 +30,12 @@ def test_every_command_is_documented(name: str) -> None:
         assert not missing
 
 
+def test_python_runs_it_too() -> None:
+    """`python -m modelplex` is the command, under its name."""
+    said = subprocess.check_output([sys.executable, "-m", "modelplex", "--help"], text=True)
+    assert said.startswith("Usage: modelplex ")
+
+
 def test_everyday_commands_have_json() -> None:
     """Scripts can read every one of them."""
     context = click.Context(main)

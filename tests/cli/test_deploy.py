@@ -67,10 +67,12 @@ def test_a_failure_is_explained_and_undone(
     arguments = ["deploy", "failing", "--image", "echo", "--models", str(archive), "--single"]
     said = command.fails(*arguments)
     assert "failing failed: " in said
+    assert said.index("failing failed: ") < said.index("modelplex logs failing")
     assert "deleted again" in said
     sagemaker = platform.client("sagemaker")
     assert sagemaker.list_models(NameContains="failing")["Models"] == []
     assert sagemaker.list_endpoint_configs(NameContains="failing")["EndpointConfigs"] == []
+    assert "weights.txt" in command.ok("logs", "failing")  # logs outlive their endpoint
 
 
 def test_an_unknown_image_leaves_nothing(
@@ -80,6 +82,9 @@ def test_an_unknown_image_leaves_nothing(
     said = command.fails("deploy", "other", "--image", "no-such", "--models", str(models))
     assert "no-such" in said
     assert platform.client("sagemaker").list_models(NameContains="other")["Models"] == []
+    bucket = upload.default_bucket(platform.region, "123456789012")
+    listed = platform.client("s3").list_objects_v2(Bucket=bucket, Prefix="other/")
+    assert "Contents" not in listed  # refused before the upload, which can take long
 
 
 def test_a_taken_name_is_refused_before_any_upload(command: Command, endpoint: str) -> None:

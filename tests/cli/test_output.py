@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 
 import pytest
 
-from modelplex.cli.output import ago, size
+from modelplex.cli.output import ago, show_table, size
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,18 @@ def test_times() -> None:
         "2 d ago",
     ]
     assert ago(datetime.fromtimestamp(now - 3700, UTC)) == "1 h ago"
+
+
+class Terminal(io.StringIO):
+    """Standard output as a terminal of unknown (so 80 columns) width."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_is_never_cut() -> None:
+    """Names are there to be copied; a terminal that is too narrow wraps the line."""
+    cells = ["m" * 100, "i" * 100, "9.9 MB"]
+    with redirect_stdout(Terminal()) as terminal:
+        show_table(["MODEL", "INSTANCE", ">MEMORY"], [cells], "none")
+    assert terminal.getvalue().strip().splitlines()[-1].split(maxsplit=2) == cells

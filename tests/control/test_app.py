@@ -25,8 +25,8 @@ async def data() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mp-") as folder:
         data = Path(folder)
         (data / "run").mkdir()
-        (data / "settings.json").write_text(json.dumps(Settings(data=data).as_document()))
-        (data / "credentials.json").write_text('{"access_key": "AKIA", "secret_key": "s"}')
+        settings = Settings(data, memory_mib=1024, disk_mib=1024)
+        (data / "settings.json").write_text(json.dumps(settings.as_document()))
         make_image(data)
         supervisor = await serve(_supervise, f"unix:{data / 'run' / 'supervisor.sock'}")
         yield data

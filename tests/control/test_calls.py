@@ -10,11 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from modelplex.aws import shapes
-from modelplex.control.calls import QUERY
-from modelplex.control.logs import Logs
+from modelplex.cloudwatch.operations import Logs
+from modelplex.control.identity import QUERY
 from modelplex.control.operations import SAGEMAKER
 from modelplex.http.client import Client
-from modelplex.settings import Settings
 from tests.control.world import World
 
 
@@ -37,7 +36,7 @@ def test_every_operation_of_the_slices_is_served() -> None:
     assert set(SAGEMAKER) == set(shapes.load("sagemaker").operations)
     for service, operations in QUERY.items():
         assert set(operations) == set(shapes.load(service).operations)
-    logs = Logs(Path("/nonexistent"), Settings())
+    logs = Logs(Path("/nonexistent"), "123456789012", "us-west-2")
     assert set(logs.operations) == set(shapes.load("logs").operations)
 
 

@@ -197,6 +197,35 @@ async def test_boto3s_waiters_return_when_it_is_true(w: World) -> None:
     assert not await exists(w, "e")
 
 
+async def test_after_a_restart_waiters_wait_for_an_instance(w: World) -> None:
+    """The endpoint is in service all along; a waiter is told so when one can answer again."""
+    await w.in_service("e")
+    await w.stop_control()
+    (instance,) = w.provider.processes
+    await w.provider.kill(instance)
+    fakes: list[Any] = []
+
+    def starting(fake: Any) -> None:
+        fake.ping = (503, {"status": "Starting"})
+        fakes.append(fake)
+
+    w.provider.prepare = starting
+    w.start_control()
+    await until(lambda: fakes)
+    found = await w.sm("describe_endpoint", EndpointName="e")
+    assert found["EndpointStatus"] == "InService"
+    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 0
+    waiter = w.client("sagemaker").get_waiter("endpoint_in_service")
+    waits = asyncio.create_task(asyncio.to_thread(waiter.wait, EndpointName="e"))
+    await asyncio.wait([waits], timeout=0.5)
+    assert not waits.done()
+    fakes[0].ping = (200, {"status": "Healthy"})
+    async with asyncio.timeout(25):
+        await waits
+    found = await w.sm("describe_endpoint", EndpointName="e")
+    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+
+
 async def test_an_image_that_vanished_fails_the_creation(w: World) -> None:
     """CreateEndpoint looks the image up; an instance whose image is gone says so."""
     await w.model("m")

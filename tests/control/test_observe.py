@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modelplex.http.client import Client
-from tests.control.world import World, make_image
+from tests.control.world import World
 
 
 async def test_models_and_instances_are_asked_of_the_instances(w: World) -> None:
@@ -59,28 +58,6 @@ async def test_the_status_tells_all_but_secrets(w: World) -> None:
     assert answer["sizing"]["instances"] == 1
     assert answer["sizing"]["memory_bytes_used"] == 8 * 2**30
     assert "ml.m5.xlarge" in answer["sizing"]["rule"]
-
-
-async def test_images_are_listed_and_named(w: World) -> None:
-    """PUT lets a further name stand for a built image; hashes in use are told."""
-    await w.in_service("e")
-    make_image(w.data, "spare", "1" * 64)
-    _, answer = await w.doors("GET", "/modelplex/images")
-    assert [image["name"] for image in answer["images"]] == ["echo:latest", "spare:latest"]
-    assert answer["in_use"] == ["0" * 64]
-    client = Client(f"tcp:127.0.0.1:{w.port}")
-    for document, expected in (
-        ({"name": "echo:v2", "hash": "1" * 64}, 200),
-        ({"name": "echo:v3", "hash": "f" * 64}, 404),
-        ({"name": "Not A Name", "hash": "1" * 64}, 400),
-        ({"name": "echo:v3", "hash": "../../etc"}, 400),
-        ({"name": "echo:v3"}, 400),
-    ):
-        status, _ = await client.json("PUT", "/modelplex/images", document)
-        assert status == expected, document
-    await client.close()
-    _, answer = await w.doors("GET", "/modelplex/images")
-    assert "echo:v2" in [image["name"] for image in answer["images"]]
 
 
 async def test_what_is_not_there_is_said(w: World) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelplex.control.records import Kind, Query, Record, Records
+from modelplex.control.records import Kind, Record, Records
 
 
 def record(name: str, at: float = 1.0, kind: Kind = Kind.MODEL, status: str = "") -> Record:
@@ -93,7 +93,7 @@ def test_pages_cover_everything_once_in_order(
     seen: list[Record] = []
     after = None
     while page := records.find(
-        Query(Kind.MODEL, order_by=order, descending=descending, after=after, limit=4)
+        Kind.MODEL, order_by=order, descending=descending, after=after, limit=4
     ):
         seen += page
         after = (getattr(page[-1], order), page[-1].arn)
@@ -106,11 +106,11 @@ def test_a_page_is_stable_under_inserts_and_deletes(records: Records) -> None:
     """Rows put in or taken away elsewhere neither repeat nor hide others."""
     for number in range(6):
         records.put(record(f"m{number}", float(number)))
-    first = records.find(Query(Kind.MODEL, descending=True, limit=3))
+    first = records.find(Kind.MODEL, descending=True, limit=3)
     records.put(record("new", 99.0))
     records.delete(first[-1].arn)
     rest = records.find(
-        Query(Kind.MODEL, descending=True, limit=9, after=(first[-1].created_at, first[-1].arn))
+        Kind.MODEL, descending=True, limit=9, after=(first[-1].created_at, first[-1].arn)
     )
     assert [each.name for each in first + rest] == ["m5", "m4", "m3", "m2", "m1", "m0"]
 

@@ -23,6 +23,7 @@ NEW = "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux lang/python#3.11.2 {} Bot
         ("aws-cli/2.31.0 md/awscrt#0.27 ua/2.1 m/C md/prompt#off", False),
         ("aws-cli/2.31.0 md/awscrt#0.27 ua/2.1 m/C md/command#sagemaker.wait.endpoint", True),
         ("AWS-SageMaker-Python-SDK/2.257.7 Python/3.11 " + NEW.format("m/Z"), True),
+        (NEW.format("m/Z") + " lib/AWS-SageMaker-Python-SDK#2.257.7", True),
         ("aws-sdk-go-v2/1.32.4 os/linux lang/go#1.23.2 m/B", True),
         ("aws-sdk-go-v2/1.32.4 os/linux lang/go#1.23.2 m/E", False),
         ("curl/8", False),

@@ -26,11 +26,11 @@ from modelplex.aws import shapes
 from modelplex.control.app import Control
 from modelplex.control.provider import Process, ProviderFailed
 from modelplex.control.records import Records
-from modelplex.control.specs import Keys
 from modelplex.http.client import Client
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import Server, serve
 from modelplex.settings import Settings
+from tests.support.answers import check_answer
 
 ROLE = "arn:aws:iam::123456789012:role/tester"
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([a-z]+)/")
@@ -151,8 +151,7 @@ class World:
     def start_control(self) -> None:
         """Start control over what the data folder and the provider hold."""
         self.records = Records(self.data / "records.sqlite")
-        keys = Keys("AKIATEST", "secret")
-        self.control = Control(self.settings, keys, self.provider, self.records)
+        self.control = Control(self.settings, self.provider, self.records)
         self._reconciling = asyncio.create_task(self.control.reconciler.run())
 
     async def stop_control(self) -> None:
@@ -177,7 +176,7 @@ class World:
         if answer.status == 200 and service in ("sagemaker", "logs"):
             operation = request.header(b"x-amz-target").decode().rpartition(".")[2]
             assert isinstance(answer.body, bytes)
-            shapes.check_output(shapes.load(service), operation, json.loads(answer.body))
+            check_answer(shapes.load(service), operation, json.loads(answer.body))
         return answer
 
     def client(self, service: str) -> Any:
@@ -303,6 +302,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
         (data / "run" / "s3.json").write_text('{"address": "tcp:127.0.0.1:9"}')
         make_image(data)
         usual = {"memory_mib": 64 * 1024, "disk_mib": 1024, "report_interval_s": 0.05}
+        usual |= {"access_key": "AKIATEST", "secret_key": "secret"}
         found = World(data, Settings(data=data, **{**usual, **settings}))
         found.start_control()
         server = await _listen(found)

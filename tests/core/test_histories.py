@@ -49,6 +49,7 @@ class World:
         self.heap: list[tuple[float, int, e.Fact]] = []
         self.count = 0
         self.events = 0
+        self.capacity = self.limits.memory_bytes
         self.disk: dict[str, int] = {}
         self.memory: dict[str, int] = {}
         self.open_work: dict[str, e.Fact] = {}  # fetches and loads, and what a Cancel makes of them
@@ -98,7 +99,7 @@ class World:
             self.carry_out(order)
         self.residency.check()
 
-    def happens(self, fact: e.Fact) -> bool:
+    def happens(self, fact: e.Fact) -> bool:  # noqa: PLR0912 - one case a fact
         """Let a fact become true in the world; whether it does."""
         match fact:
             case e.Invoked(request, name):
@@ -126,6 +127,8 @@ class World:
                 if self.truths[name].worker != "up":
                     return False
                 self.memory[name] = size
+            case e.Resized(size):
+                self.capacity = size
             case _:
                 pass
         return True
@@ -225,7 +228,7 @@ class World:
         assert not truth.worker
         truth.worker = "loading"
         self.memory[name] = limit
-        assert sum(self.memory.values()) <= self.limits.memory_bytes
+        assert sum(self.memory.values()) <= self.capacity
         failed = e.LoadFailed(name, "bad handler")
         self.open_work[name] = failed
         fact: e.Fact = e.Loaded(name, truth.memory_bytes)
@@ -261,6 +264,7 @@ def random_world(seed: int) -> World:
         memory_guess_bytes=draw.choice([1, 50, 2000]),
         cache_enabled=draw.random() < 0.8,
         turn_max_s=draw.choice([0.0, 1.0]),
+        remembered_max=draw.choice([1, 3, 10_000]),
     )
     world = World(limits, seed, models=draw.choice([2, 5, 12, 40]))
     for name in draw.sample(sorted(world.truths), 2):
@@ -271,6 +275,8 @@ def random_world(seed: int) -> World:
             world.hand_in(e.Recovered(name, truth.disk_bytes))
     if draw.random() < 0.3:
         world.later(e.Wanted("m0"), draw.random())
+    for _ in range(draw.choice([0, 0, 1, 10])):
+        world.later(e.Resized(draw.randint(100, 1500)), draw.random() * 20)
     world.arrive(requests=400, rate=draw.choice([5.0, 30.0, 200.0]))
     return world
 
@@ -285,6 +291,8 @@ def play(seed: int) -> World:
     assert not world.open_work
     assert not any(row.waiting or row.in_flight for row in world.residency.snapshot())
     assert world.residency.memory.held == world.memory
+    unpinned = world.memory.keys() - world.residency.here.pinned
+    assert not unpinned or sum(world.memory.values()) <= world.capacity, "grown, and nobody went"
     assert world.residency.disk.held == world.disk
     return world
 

@@ -31,6 +31,7 @@ from modelplex.core.events import (
     Recovered,
     Refusal,
     Reject,
+    Resized,
     Tick,
     Unload,
     Unloaded,
@@ -203,7 +204,34 @@ def test_out_of_memory_doubles_the_reservation_until_nothing_is_left(here: Resid
     assert tell(here, OutOfMemory("a")) == [Load("a", 100)]
     refused = Reject(1, Refusal.OUT_OF_MEMORY, "it needs more than 100 bytes")
     assert tell(here, OutOfMemory("a")) == [refused]
-    assert tell(here, Invoked(2, "a")) == [Load("a", 40)]
+    assert tell(here, Invoked(2, "a"), now=1.0) == [Load("a", 40)]
+
+
+def test_a_model_larger_than_the_memory_is_not_tried_all_the_time(here: Residency) -> None:
+    """Each try makes others go, so there is a pause as long as the last one took; here 5 s."""
+    load(here, "small", 9)
+    tell(here, Recovered("a", 20), Invoked(1, "a"), OutOfMemory("a"), Unloaded("small"))
+    refused = (Refusal.OUT_OF_MEMORY, "it needs more than 100 bytes")
+    assert tell(here, OutOfMemory("a"), now=5.0) == [Reject(1, *refused)]
+    assert tell(here, Invoked(2, "a"), now=9.9) == [Reject(2, *refused)]
+    assert tell(here, Invoked(3, "small"), now=9.9) == [Load("small", 44)]
+    assert tell(here, Loaded("small", 40), Invoked(4, "a"), now=10.0)[1:] == [Load("a", 60)]
+    assert tell(here, Loaded("a", 40), Crashed("a", "gone"), Invoked(5, "a"), now=10.0)[1:] == [
+        Load("a", 44)
+    ]
+
+
+@pytest.mark.parametrize(("took_s", "pause_s"), [(0.0, 1.0), (300.0, 60.0)])
+def test_that_pause_is_neither_nothing_nor_for_ever(
+    here: Residency, took_s: float, pause_s: float
+) -> None:
+    """At least a second; at most a minute, in which somebody may have made room."""
+    tell(here, Invoked(1, "a"))
+    refused = Reject(1, Refusal.FAILED, "its files need at least 81 bytes, and the disk has 80")
+    assert tell(here, FetchOverran("a", 81), now=took_s)[-1:] == [refused]
+    end = took_s + pause_s
+    assert tell(here, Invoked(2, "a"), now=end - 0.1) == [replace(refused, request=2)]
+    assert tell(here, Invoked(3, "a"), now=end) == [Fetch("a", 20)]
 
 
 def test_out_of_memory_makes_others_go(here: Residency) -> None:
@@ -376,6 +404,16 @@ def test_a_model_larger_than_the_budget_goes_itself(here: Residency) -> None:
     assert tell(here, Answered(2)) == [Unload("a", Reason.OVER_BUDGET)]
 
 
+def test_a_smaller_memory_makes_others_go(here: Residency) -> None:
+    """The least recently used, idle ones at once; what comes back is there for who waits."""
+    load(here, "a", 1)
+    load(here, "b", 2)
+    tell(here, Invoked(3, "a"), Recovered("c", 20))
+    assert tell(here, Resized(60)) == [Unload("b", Reason.OVER_BUDGET)]
+    assert tell(here, Unloaded("b"), Invoked(4, "c")) == []
+    assert tell(here, Resized(100)) == [Load("c", 60)]
+
+
 def test_a_full_disk_drops_what_only_lies_there(here: Residency) -> None:
     """The one that left memory longest ago."""
     load(here, "a", 1, memory=10)
@@ -474,6 +512,20 @@ def test_the_line_moves_on_when_its_first_has_left(here: Residency) -> None:
         tell(here, Crashed(model, "gone"))
     assert tell(here, Invoked(4, "a"), Invoked(5, "big"), Invoked(6, "c")) == [Load("a", 44)]
     assert tell(here, Abandoned(5)) == [Load("c", 22)]
+
+
+# -- memory of its own -----------------------------------------------------------------------------
+
+
+def test_sizes_of_models_that_are_gone_are_remembered_though_not_of_all() -> None:
+    """Of a million names, those used last, and pinned ones anyway."""
+    here = Residency(replace(LIMITS, cache_enabled=False, remembered_max=3))
+    tell(here, Wanted("pinned"), FetchFailed("pinned", "gone"))
+    for number, model in enumerate("abac"):
+        tell(here, Invoked(number, model), Fetched(model, 10), Loaded(model, 10))
+        tell(here, Answered(number), Unloaded(model), Dropped(model))
+    assert list(here.here.models) == ["pinned", "a", "c"]
+    assert tell(here, Invoked(10, "a"), Invoked(11, "b")) == [Fetch("a", 11), Fetch("b", 17)]
 
 
 # -- settings -------------------------------------------------------------------------------------

@@ -74,13 +74,6 @@ def test_a_set_scale_wins() -> None:
     assert sizing.size("ml.m5.large", 4 * GIB, GIB, 1.0).disk_bytes == GIB
 
 
-def test_what_fits_is_a_matter_of_memory() -> None:
-    """Four quarters fit, five do not."""
-    size = sizing.size("ml.m4.xlarge", 16 * GIB, GIB)
-    assert sizing.fits([size] * 4, 16 * GIB)
-    assert not sizing.fits([size] * 5, 16 * GIB)
-
-
 def test_the_rule_is_told_with_its_numbers() -> None:
     """The operator sees the share, where it comes from, and an example."""
     assert sizing.describe_rule(16 * GIB) == (

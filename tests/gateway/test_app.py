@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -49,9 +50,12 @@ def test_the_process_dies_with_its_parent(data: Path) -> None:
 
 
 def ping(port: int) -> bool:
-    """Whether a gateway answers there."""
+    """Whether a gateway answers there; without control it is not ready, and says so."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=10) as answer:
-            return bool(json.load(answer) == {"status": "Healthy"})
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=10).close()
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return bool(json.load(answer) == {"status": "Starting"})
     except OSError:
         return False
+    raise AssertionError("it is ready without ever having heard of control")

@@ -116,9 +116,18 @@ async def test_a_control_call_has_its_limit(gateway: Gateway, control: FakeContr
 
 
 async def test_the_health_check_needs_no_signature(gateway: Gateway) -> None:
-    """GET /ping answers by itself, without control or a store."""
+    """GET /ping says without a store whether the endpoints are known yet."""
     response, body = await gateway.raw("GET", "/ping", [])
-    assert (response.status, json.loads(body)) == (200, {"status": "Healthy"})
+    assert (response.status, json.loads(body)) == (503, {"status": "Starting"})
+
+
+async def test_the_health_check_is_good_once_control_has_spoken(
+    gateway: Gateway, control: FakeControl
+) -> None:
+    """And it stays good, since the last snapshot stays in use."""
+    async with asyncio.timeout(30):
+        while (await gateway.raw("GET", "/ping", []))[0].status != 200:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

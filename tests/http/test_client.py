@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from modelplex.http.client import (
+from modelplex.http.client import Client
+from modelplex.http.errors import (
     BadMessage,
     BodyTimeout,
     BodyTooLarge,
-    Client,
     ConnectFailed,
     ConnectionLost,
 )

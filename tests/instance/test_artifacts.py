@@ -13,9 +13,9 @@ import pytest
 
 from modelplex.aws.errors import InternalDependencyException, InternalFailure, ValidationError
 from modelplex.aws.locations import FileLocation, Location, S3Location, join, parse_model_data_url
-from modelplex.instance.artifacts import Artifacts, Download, FetchFailure, Stopped
+from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.spec import StoreKeys
-from modelplex.instance.store import Store, Unreadable
+from modelplex.instance.store import FetchFailure, Store
 from modelplex.instance.unpack import Overran
 from modelplex.settings import Settings
 from tests.instance.archives import Entry, targz
@@ -136,14 +136,14 @@ def test_a_bomb_is_judged_by_the_archives_size(make: Make, tmp_path: Path) -> No
 def test_a_store_that_refuses_is_named(s3: S3Server, keys: dict[str, str], cause: str) -> None:
     """Access denied is final, and S3's own code is passed on."""
     s3.put("denied", "m.tar.gz", b"x")
-    with pytest.raises(Unreadable, match=cause) as refused:
+    with pytest.raises(FetchFailure, match=cause) as refused:
         store_at(s3.endpoint, **keys).open(S3Location("denied", "m.tar.gz"))
     assert isinstance(refused.value.error, ValidationError)
 
 
 def test_a_missing_bucket_is_named(s3: S3Server) -> None:
     """Bucket and key are in the message."""
-    with pytest.raises(Unreadable, match=r"bucket: nowhere, key: m\.tar\.gz.*NoSuchBucket"):
+    with pytest.raises(FetchFailure, match=r"bucket: nowhere, key: m\.tar\.gz.*NoSuchBucket"):
         store_at(s3.endpoint).open(S3Location("nowhere", "m.tar.gz"))
 
 
@@ -158,7 +158,7 @@ def test_odd_keys_arrive_as_they_are(s3: S3Server) -> None:
 def test_a_folder_is_no_archive(tmp_path: Path) -> None:
     """`file://` needs a regular file."""
     store = Store(StoreKeys("", "", "", ""), (tmp_path,))
-    with pytest.raises(Unreadable, match="there is no such file"):
+    with pytest.raises(FetchFailure, match="there is no such file"):
         store.open(FileLocation(tmp_path))  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from modelplex.control import logfiles
+from modelplex.cloudwatch import files as logfiles
 from modelplex.instance.logs import KEPT, OPEN_MAX, Logs, stream_name
 
 STREAM = stream_name("AllTraffic", "i-1")

@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from modelplex.aws import shapes
+from tests.support.answers import check_answer
 from tests.support.models import make_archive
 from tests.support.platform import ROLE, Platform
 
@@ -28,7 +29,7 @@ def note(http_response: Any, model: Any, **_: Any) -> None:
     if http_response.status_code == 200:
         SEEN.add(model.name)
         document = json.loads(http_response.content or b"{}")
-        shapes.check_output(shapes.load("sagemaker"), model.name, document)
+        check_answer(shapes.load("sagemaker"), model.name, document)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelplex.settings import Settings
 from modelplex.supervisor import platform
 from modelplex.supervisor.platform import StartFailed
 from tests.support.platform import COMMAND
@@ -33,6 +34,15 @@ def test_a_port_is_free_or_refused() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StartFailed, match=rf"Cannot listen on 127\.0\.0\.1:{port}"):
             platform.choose_port("127.0.0.1", port)
+
+
+def test_sizes_that_were_left_open_are_measured_once(tmp_path: Path) -> None:
+    """Whole numbers for settings.json; what was chosen stays."""
+    open_ones = platform.with_sizes(Settings(data=tmp_path))
+    assert open_ones.memory_mib > 0
+    assert open_ones.disk_mib > 0
+    chosen = Settings(data=tmp_path, memory_mib=7, disk_mib=8)
+    assert platform.with_sizes(chosen) == chosen
 
 
 def test_a_part_that_does_not_stay_up_ends_it(tmp_path: Path) -> None:

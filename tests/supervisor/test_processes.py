@@ -169,7 +169,7 @@ def guards_of(supervisor: Supervisor) -> list[int]:
     """The children of the supervisor that run the guard."""
     path = Path(f"/proc/{supervisor.process.pid}/task/{supervisor.process.pid}/children")
     children = [int(pid) for pid in path.read_text().split()]
-    return [p for p in children if b"guard_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    return [p for p in children if b"guard.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
 async def test_output_goes_to_a_file_of_bounded_size(supervisor: Supervisor) -> None:

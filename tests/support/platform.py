@@ -126,6 +126,8 @@ class Platform:
             "AWS_ACCESS_KEY_ID": self.keys["access_key"],
             "AWS_SECRET_ACCESS_KEY": self.keys["secret_key"],
             "AWS_EC2_METADATA_DISABLED": "true",
+            "MODELPLEX_DATA": str(self.data),
+            "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}",
         }
 
     def client(self, service: str, **options: Any) -> Any:

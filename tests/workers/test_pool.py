@@ -147,6 +147,19 @@ async def test_memory_is_limited_at_load_and_later(make_stage, tools):
     assert (await tools.ask(worker, b"20")).body == b"2"
 
 
+async def test_predicting_may_take_more_than_loading(make_stage, tools):
+    """The limit of the load is for the load; afterwards `memory_bytes_max` is the limit."""
+    limits = PoolLimits(memory_slack_bytes=16 * MIB, memory_bytes_max=400 * MIB)
+    stage = await make_stage(GREEDY, limits=limits)
+    for name, mib in (("small", 20), ("large", 200)):
+        stage.model(name, {"mib": str(mib)})
+    with pytest.raises(OutOfMemory):
+        await stage.load("large", limit_bytes=100 * MIB)
+    worker = await stage.load("small", limit_bytes=100 * MIB)
+    assert (await tools.ask(worker, b"300")).body == b"2"
+    assert (await tools.ask(worker, b"300")).status == 507
+
+
 async def test_a_hoard_of_small_objects_is_out_of_memory(make_stage):
     """Even when module globals hold all of it, so that there is nothing left to answer with."""
     source = """

@@ -163,6 +163,27 @@ def _claim_of_query(query: bytes) -> Claim:
     return claim
 
 
+def scope_of_header(authorization: bytes) -> Scope | None:
+    """What the credential alone claims, as cheaply as can be; None if there is none."""
+    if not authorization.startswith(ALGORITHM):
+        return None
+    credential = authorization.partition(b"Credential=")[2]
+    return _scope_or_none(credential.partition(b",")[0].strip())
+
+
+def scope_of_query(query: bytes) -> Scope | None:
+    """The same of a presigned URL."""
+    credential = query.partition(b"X-Amz-Credential=")[2]
+    return _scope_or_none(unquote_to_bytes(credential.partition(b"&")[0]))
+
+
+def _scope_or_none(credential: bytes) -> Scope | None:
+    try:
+        return _scope(credential)
+    except IncompleteSignature:
+        return None
+
+
 @functools.lru_cache(64)  # the same few keys, regions and services all day
 def _scope(credential: bytes) -> Scope:
     parts = credential.decode("latin-1").split("/")
@@ -171,7 +192,7 @@ def _scope(credential: bytes) -> Scope:
             "Credential must have exactly 5 slash-delimited elements, e.g. "
             f"keyid/date/region/service/aws4_request, got '{'/'.join(parts)}'"
         )
-    return Scope(parts[0], parts[1], parts[2], parts[3])
+    return Scope(*parts[:4])
 
 
 def _timestamp(named: Fields) -> str:
@@ -202,10 +223,8 @@ def seconds(timestamp: str) -> int:
     """Unix time of a timestamp such as "20260131T235959Z"; raises IncompleteSignature."""
     if not _TIMESTAMP.fullmatch(timestamp):
         raise _bad_date(timestamp)
-    year, month, day = int(timestamp[:4]), int(timestamp[4:6]), int(timestamp[6:8])
-    hour, minute, second = int(timestamp[9:11]), int(timestamp[11:13]), int(timestamp[13:15])
     try:
-        return calendar.timegm((year, month, day, hour, minute, second))
+        return calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise _bad_date(timestamp) from None
 

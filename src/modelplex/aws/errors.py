@@ -1,24 +1,5 @@
 """The errors that AWS clients know, and how each protocol writes them.
 
-    ServiceError
-    ├─ any JSON service    SerializationException, UnknownOperationException, ThrottlingException,
-    │                      RequestEntityTooLarge, NotImplementedByModelplex
-    ├─ sagemaker           ValidationException, ResourceLimitExceeded, ResourceInUse,
-    │                      ResourceNotFound
-    ├─ sagemaker-runtime   ValidationError, ModelError, ModelNotReadyException, InternalFailure,
-    │                      InternalDependencyException, ServiceUnavailable
-    ├─ logs                InvalidParameterException, ResourceNotFoundException
-    ├─ iam                 NoSuchEntity
-    └─ who are you         UnrecognizedClientException, InvalidSignatureException,
-                           MissingAuthenticationTokenException, IncompleteSignatureException
-       the same, sts, iam  InvalidClientTokenId, SignatureDoesNotMatch, MissingAuthenticationToken,
-                           IncompleteSignature
-       the same, s3        InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed,
-                           AccessDenied, InvalidToken, InvalidRequest,
-                           AuthorizationHeaderMalformed,
-                           AuthorizationQueryParametersError,
-                           XAmzContentSHA256Mismatch, S3NotImplemented
-
 `tests/aws/test_errors.py` holds the codes and statuses against botocore's service models.
 """
 
@@ -51,7 +32,7 @@ class ServiceError(Exception):
     `members` go into the answer beside the message: the error's other members in botocore's model.
     """
 
-    code: ClassVar[str]
+    code: str
     status: int
     message_member: ClassVar[str]  # "Message" where the service's model says so
 
@@ -77,10 +58,6 @@ class UnknownOperationException(ServiceError, status=400):
     """The service has no operation of that name."""
 
 
-class ThrottlingException(ServiceError, status=400):
-    """Too many requests at once. SDKs try it again, with pauses."""
-
-
 class RequestEntityTooLarge(ServiceError, status=413):
     """The request's body is larger than the service takes."""
 
@@ -104,10 +81,6 @@ class ValidationException(ServiceError, status=400):
 
 class ResourceLimitExceeded(ServiceError, status=400, message_member="Message"):
     """The request asks for more than the platform has or allows."""
-
-
-class ResourceInUse(ServiceError, status=400, message_member="Message"):
-    """Something else needs the resource as it is."""
 
 
 class ResourceNotFound(ServiceError, status=400, message_member="Message"):
@@ -167,74 +140,15 @@ class NoSuchEntity(ServiceError, status=404):
     """The role does not exist."""
 
 
-# -- who are you: JSON services -----------------------------------------------------------------
+# -- who are you, s3 ----------------------------------------------------------------------------
 
 
-class UnrecognizedClientException(ServiceError, status=400):
-    """The access key, or the session token, is none of ours."""
+class SignatureRefused(ServiceError, status=403):
+    """The request is not signed as it must be. Every service has its own codes for that."""
 
-
-class InvalidSignatureException(ServiceError, status=400):
-    """The signature does not fit the request, or is too old or too young."""
-
-
-class MissingAuthenticationTokenException(ServiceError, status=400):
-    """The request is not signed."""
-
-
-class IncompleteSignatureException(ServiceError, status=400):
-    """The Authorization header lacks a part."""
-
-
-# -- who are you: sts, iam, s3 ------------------------------------------------------------------
-
-
-class InvalidClientTokenId(ServiceError, status=403):
-    """sts, iam: the access key, or the session token, is none of ours."""
-
-
-class MissingAuthenticationToken(ServiceError, status=403):
-    """sts, iam: the request is not signed."""
-
-
-class IncompleteSignature(ServiceError, status=400):
-    """sts, iam: the Authorization header lacks a part."""
-
-
-class SignatureDoesNotMatch(ServiceError, status=403):
-    """sts, iam, s3: the signature does not fit the request."""
-
-
-class InvalidAccessKeyId(ServiceError, status=403):
-    """s3: the access key is none of ours."""
-
-
-class RequestTimeTooSkewed(ServiceError, status=403):
-    """s3: the request was signed too long ago, or in the future."""
-
-
-class AccessDenied(ServiceError, status=403):
-    """s3: anonymous, or a presigned URL that has expired."""
-
-
-class InvalidToken(ServiceError, status=400):
-    """s3: a session token, none of which are ours."""
-
-
-class InvalidRequest(ServiceError, status=400):
-    """s3: a kind of signature that is not served."""
-
-
-class AuthorizationHeaderMalformed(ServiceError, status=400):
-    """s3: the Authorization header lacks a part."""
-
-
-class AuthorizationQueryParametersError(ServiceError, status=400):
-    """s3: a presigned URL lacks a part."""
-
-
-class XAmzContentSHA256Mismatch(ServiceError, status=400):
-    """s3: the body is not the one that was signed."""
+    def __init__(self, code: str, status: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
 
 
 class S3NotImplemented(ServiceError, status=501, code="NotImplemented"):
@@ -298,6 +212,8 @@ def _elements(fields: dict[str, str | int]) -> str:
 
 # -- signatures ---------------------------------------------------------------------------------
 
+_UNSIGNED = "Missing Authentication Token"
+_QUERY_UNSIGNED = "Request is missing Authentication Token"
 _TOKEN = "The security token included in the request is invalid."
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. "
@@ -312,44 +228,39 @@ _S3_KEY = "The AWS Access Key Id you provided does not exist in our records."
 _S3_TOKEN = "The provided token is malformed or otherwise invalid."
 _S3_SKEW = "The difference between the request time and the current time is too large."
 
-# What was wrong -> the error's class, and its text; "" means the exception's own text.
-_Answers = dict[type[claims.SignatureError], tuple[type[ServiceError], str]]
+# What was wrong -> code, status and text of the answer; "" means the exception's own text.
+_Refusals = dict[type[claims.SignatureError], tuple[str, int, str]]
 
-_JSON_ANSWERS: _Answers = {
-    claims.SignatureMismatch: (InvalidSignatureException, _MISMATCH),
-    claims.ClockSkewed: (InvalidSignatureException, ""),
-    claims.UnknownAccessKey: (UnrecognizedClientException, _TOKEN),
-    claims.SessionTokenGiven: (UnrecognizedClientException, _TOKEN),
-    claims.MissingSignature: (
-        MissingAuthenticationTokenException,
-        "Missing Authentication Token",
-    ),
-    claims.IncompleteSignature: (IncompleteSignatureException, ""),
+_JSON_REFUSALS: _Refusals = {
+    claims.SignatureMismatch: ("InvalidSignatureException", 400, _MISMATCH),
+    claims.ClockSkewed: ("InvalidSignatureException", 400, ""),
+    claims.UnknownAccessKey: ("UnrecognizedClientException", 400, _TOKEN),
+    claims.SessionTokenGiven: ("UnrecognizedClientException", 400, _TOKEN),
+    claims.MissingSignature: ("MissingAuthenticationTokenException", 400, _UNSIGNED),
+    claims.IncompleteSignature: ("IncompleteSignatureException", 400, ""),
 }
-_QUERY_ANSWERS: _Answers = {
-    claims.SignatureMismatch: (SignatureDoesNotMatch, _MISMATCH),
-    claims.ClockSkewed: (SignatureDoesNotMatch, ""),
-    claims.UnknownAccessKey: (InvalidClientTokenId, _TOKEN),
-    claims.SessionTokenGiven: (InvalidClientTokenId, _TOKEN),
-    claims.MissingSignature: (
-        MissingAuthenticationToken,
-        "Request is missing Authentication Token",
-    ),
-    claims.IncompleteSignature: (IncompleteSignature, ""),
+_QUERY_REFUSALS: _Refusals = {
+    claims.SignatureMismatch: ("SignatureDoesNotMatch", 403, _MISMATCH),
+    claims.ClockSkewed: ("SignatureDoesNotMatch", 403, ""),
+    claims.UnknownAccessKey: ("InvalidClientTokenId", 403, _TOKEN),
+    claims.SessionTokenGiven: ("InvalidClientTokenId", 403, _TOKEN),
+    claims.MissingSignature: ("MissingAuthenticationToken", 403, _QUERY_UNSIGNED),
+    claims.IncompleteSignature: ("IncompleteSignature", 400, ""),
 }
-_S3_ANSWERS: _Answers = {
-    claims.SignatureMismatch: (SignatureDoesNotMatch, _S3_MISMATCH),
-    claims.HeadersNotSigned: (AccessDenied, ""),
-    claims.PayloadMismatch: (XAmzContentSHA256Mismatch, ""),
-    claims.ClockSkewed: (RequestTimeTooSkewed, _S3_SKEW),
-    claims.Expired: (AccessDenied, "Request has expired"),
-    claims.UnknownAccessKey: (InvalidAccessKeyId, _S3_KEY),
-    claims.SessionTokenGiven: (InvalidToken, _S3_TOKEN),
-    claims.MissingSignature: (AccessDenied, "Access Denied"),
-    claims.IncompleteSignature: (AuthorizationHeaderMalformed, ""),
-    claims.IncompleteQuery: (AuthorizationQueryParametersError, ""),
-    claims.UnsupportedSignature: (InvalidRequest, ""),
+_S3_REFUSALS: _Refusals = {
+    claims.SignatureMismatch: ("SignatureDoesNotMatch", 403, _S3_MISMATCH),
+    claims.HeadersNotSigned: ("AccessDenied", 403, ""),
+    claims.PayloadMismatch: ("XAmzContentSHA256Mismatch", 400, ""),
+    claims.ClockSkewed: ("RequestTimeTooSkewed", 403, _S3_SKEW),
+    claims.Expired: ("AccessDenied", 403, "Request has expired"),
+    claims.UnknownAccessKey: ("InvalidAccessKeyId", 403, _S3_KEY),
+    claims.SessionTokenGiven: ("InvalidToken", 400, _S3_TOKEN),
+    claims.MissingSignature: ("AccessDenied", 403, "Access Denied"),
+    claims.IncompleteSignature: ("AuthorizationHeaderMalformed", 400, ""),
+    claims.IncompleteQuery: ("AuthorizationQueryParametersError", 400, ""),
+    claims.UnsupportedSignature: ("InvalidRequest", 400, ""),
 }
+_REFUSALS = {"s3": _S3_REFUSALS, "sts": _QUERY_REFUSALS, "iam": _QUERY_REFUSALS}
 
 
 def for_signature(exc: claims.SignatureError, service: str) -> ServiceError:
@@ -358,17 +269,10 @@ def for_signature(exc: claims.SignatureError, service: str) -> ServiceError:
     `service` is the name in the signature's scope, or "sagemaker-runtime" for InvokeEndpoint,
     which answers 403 where services that speak JSON 1.1 answer 400.
     """
-    match service:
-        case "s3":
-            answers = _S3_ANSWERS
-        case "sts" | "iam":
-            answers = _QUERY_ANSWERS
-        case _:
-            answers = _JSON_ANSWERS
-    kind, text = next(answers[cls] for cls in type(exc).__mro__ if cls in answers)
-    error = kind(text or str(exc))
-    if service == "sagemaker-runtime":
-        error.status = 403
+    refusals = _REFUSALS.get(service, _JSON_REFUSALS)
+    code, status, text = next(refusals[cls] for cls in type(exc).__mro__ if cls in refusals)
+    status = 403 if service == "sagemaker-runtime" else status
+    error = SignatureRefused(code, status, text or str(exc))
     if service == "s3" and isinstance(exc, claims.UnknownAccessKey):
         error.members["AWSAccessKeyId"] = exc.access_key
     return error

@@ -5,48 +5,44 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from modelplex.aws.errors import SerializationException
 
 Shape = dict[str, Any]
 
+_NUMBERS = frozenset(["integer", "long", "float", "double"])
 TIMESTAMP_MAX = 253_402_300_799  # the last second of the year 9999
 
 
-def broken(shape: Shape, value: Any) -> Iterator[str]:
+def _rules(shape: Shape) -> Iterator[tuple[str, Callable[[Any], bool]]]:
+    """Every rule of the shape in the service's words, and what a value has to meet for it."""
+    measure = "value" if shape["type"] in _NUMBERS else "length"
+
+    def size(value: Any) -> Any:
+        return value if measure == "value" else len(value)
+
+    if (most := shape.get("max")) is not None:
+        yield f"Member must have {measure} less than or equal to {most}", lambda v: size(v) <= most
+    if (least := shape.get("min")) is not None:
+        words = f"Member must have {measure} greater than or equal to {least}"
+        yield words, lambda v: size(v) >= least
+    if enum := shape.get("enum"):
+        yield f"Member must satisfy enum value set: [{', '.join(enum)}]", lambda v: v in enum
+    if pattern := shape.get("pattern"):
+        words = f"Member must satisfy regular expression pattern: {pattern}"
+        yield words, lambda v: compiled(pattern).fullmatch(v) is not None
+
+
+def broken(shape: Shape, value: Any) -> list[str]:
     """The rules of the shape that the value breaks, in the service's words."""
-    kind = shape["type"]
-    size = value if kind in ("integer", "long", "float", "double") else None
-    size = len(value) if kind in ("string", "blob", "list", "map") else size
-    measure = "value" if kind in ("integer", "long", "float", "double") else "length"
-    if size is not None:
-        if size > shape.get("max", math.inf):
-            yield f"Member must have {measure} less than or equal to {shape['max']}"
-        if size < shape.get("min", -math.inf):
-            yield f"Member must have {measure} greater than or equal to {shape['min']}"
-    if "enum" in shape and value not in shape["enum"]:
-        yield _enum_rule(shape)
-    if "pattern" in shape and not compiled(shape["pattern"]).fullmatch(value):
-        yield f"Member must satisfy regular expression pattern: {shape['pattern']}"
+    return [words for words, is_met in _rules(shape) if not is_met(value)]
 
 
-def stated(shape: Shape) -> Iterator[str]:
-    """All rules of a scalar shape, broken or not."""
-    measure = "length" if shape["type"] == "string" else "value"
-    if "max" in shape:
-        yield f"Member must have {measure} less than or equal to {shape['max']}"
-    if "min" in shape:
-        yield f"Member must have {measure} greater than or equal to {shape['min']}"
-    if "enum" in shape:
-        yield _enum_rule(shape)
-    if "pattern" in shape:
-        yield f"Member must satisfy regular expression pattern: {shape['pattern']}"
-
-
-def _enum_rule(shape: Shape) -> str:
-    return f"Member must satisfy enum value set: [{', '.join(shape['enum'])}]"
+def stated(shape: Shape) -> list[str]:
+    """All rules of a shape, broken or not."""
+    return [words for words, _ in _rules(shape)]
 
 
 # Java's classes that Python's `re` lacks. `\w` stands for letters, numbers and the underscore,

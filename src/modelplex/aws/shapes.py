@@ -31,7 +31,7 @@ VALUE_CHARS_MAX = 1024  # of a bad value repeated in its error; the rest is cut 
 VALUE_DEPTH_MAX = 8  # of lists and maps in such a value; deeper ones are told as "..."
 
 # What the platform takes beyond AWS: a single machine's folders as model data.
-_EXTENSIONS = {("sagemaker", "Url"): r"(https|s3)://([^/]+)/?(.*)|file:///(.*)"}
+_URL_PATTERN = r"(https|s3)://([^/]+)/?(.*)|file:///(.*)"
 
 # The service's name for a request that breaks a rule of its model.
 _REFUSALS: dict[str, type[ServiceError]] = {
@@ -44,28 +44,17 @@ _REFUSALS: dict[str, type[ServiceError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One served operation; the shapes' names are None where it takes or gives nothing."""
-
-    name: str
-    input: str | None
-    output: str | None
-    wrapper: str | None  # the element around the answer, in XML protocols
-    errors: tuple[str, ...]  # names of the error shapes it declares
-
-
-@dataclass(frozen=True, slots=True)
 class ServiceModel:
     """What of one service is served, and the names of what is not."""
 
     service: str
     botocore: str  # the version it was cut from
     metadata: dict[str, str]  # protocol, targetPrefix, xmlNamespace …
-    operations: dict[str, Operation]
-    unimplemented: frozenset[str]
+    operations: dict[str, dict[str, Any]]  # with the names of their "input" and "output" shapes
+    unimplemented: list[str]
     shapes: dict[str, Shape]
 
-    def operation(self, name: str) -> Operation:
+    def operation(self, name: str) -> dict[str, Any]:
         """The served operation; raises what a client is told of any other."""
         if name in self.operations:
             return self.operations[name]
@@ -79,30 +68,9 @@ def load(service: str) -> ServiceModel:
     """The model of "sagemaker", "sagemaker-runtime", "sts", "iam" or "logs"."""
     text = resources.files("modelplex.aws").joinpath(f"models/{service}.json").read_text()
     document = json.loads(text)
-    shapes = document["shapes"]
-    for (owner, name), pattern in _EXTENSIONS.items():
-        if owner == service:
-            shapes[name]["pattern"] = pattern
-    return ServiceModel(
-        service=service,
-        botocore=document["botocore"],
-        metadata=document["metadata"],
-        operations={
-            name: _operation(name, value) for name, value in document["operations"].items()
-        },
-        unimplemented=frozenset(document["unimplemented"]),
-        shapes=shapes,
-    )
-
-
-def _operation(name: str, document: dict[str, Any]) -> Operation:
-    return Operation(
-        name=name,
-        input=document["input"],
-        output=document["output"],
-        wrapper=document["wrapper"],
-        errors=tuple(document["errors"]),
-    )
+    if service == "sagemaker":
+        document["shapes"]["Url"]["pattern"] = _URL_PATTERN
+    return ServiceModel(**document)
 
 
 # -- requests -----------------------------------------------------------------------------------
@@ -117,7 +85,7 @@ def validate(model: ServiceModel, operation: str, document: Any) -> dict[str, An
     known to do so, though no document of theirs promises it. A streaming body (`Body` of
     InvokeEndpoint) is no part of the document and not looked for.
     """
-    name = model.operation(operation).input
+    name = model.operation(operation)["input"]
     if name is None:
         return {}
     walk = _Walk(model)
@@ -199,7 +167,7 @@ class _Walk:
                 self.refuse(whole, path, f"{words}: [Member must not be null]")
                 return
             rules.check_type(shape["type"], item, path)
-        if any(True for item in inner for _ in rules.broken(shape, item)):
+        if any(rules.broken(shape, item) for item in inner):
             self.refuse(whole, path, f"{words}: [{', '.join(rules.stated(shape))}]")
 
     def refuse(self, value: Any, path: str, constraint: str) -> None:
@@ -233,43 +201,3 @@ def _said(value: Any, depth: int = VALUE_DEPTH_MAX) -> str:
             return "[" + ", ".join([_said(item, depth - 1) for item in value]) + "]"
         case _:
             return str(value)
-
-
-# -- answers ------------------------------------------------------------------------------------
-
-
-def check_output(model: ServiceModel, operation: str, document: Any) -> None:
-    """Asserts that an answer is what the model promises: types, required, enums, no more members.
-
-    For tests. Timestamps are seconds since 1970, as JSON protocols write them.
-    """
-    name = model.operation(operation).output
-    if name is None:
-        assert document in (None, {}), f"{operation} gives nothing, not {document!r}"
-    else:
-        _check_answer(model.shapes, name, document, operation)
-
-
-def _check_answer(shapes: dict[str, Shape], name: str, value: Any, path: str) -> None:
-    shape = shapes[name]
-    assert rules.has_type(shape["type"], value), f"{path} is no {shape['type']}: {value!r}"
-    assert value in shape.get("enum", [value]), f"{path} is none of {shape['enum']}: {value!r}"
-    match shape["type"]:
-        case "structure":
-            _check_members(shapes, shape, value, path)
-        case "list":
-            for number, item in enumerate(value):
-                _check_answer(shapes, shape["member"], item, f"{path}[{number}]")
-        case "map":
-            for key, item in value.items():
-                _check_answer(shapes, shape["value"], item, f"{path}.{key}")
-
-
-def _check_members(shapes: dict[str, Shape], shape: Shape, value: Shape, path: str) -> None:
-    members = shape["members"]
-    unknown = sorted(set(value) - set(members))
-    assert not unknown, f"{path} has members the model does not know: {unknown}"
-    missing = sorted(set(shape.get("required", ())) - set(value) - {shape.get("payload")})
-    assert not missing, f"{path} lacks {missing}"
-    for member, item in value.items():
-        _check_answer(shapes, members[member]["shape"], item, f"{path}.{member}")

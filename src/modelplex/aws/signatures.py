@@ -20,39 +20,13 @@ from modelplex.aws.claims import (
     ClockSkewed,
     Expired,
     HeadersNotSigned,
-    IncompleteQuery,
     IncompleteSignature,
-    MissingSignature,
     PayloadMismatch,
     Scope,
     SessionTokenGiven,
-    SignatureError,
     SignatureMismatch,
     UnknownAccessKey,
-    UnsupportedSignature,
 )
-
-__all__ = [
-    "ClockSkewed",
-    "Expired",
-    "HeadersNotSigned",
-    "IncompleteQuery",
-    "IncompleteSignature",
-    "Keys",
-    "MissingSignature",
-    "PayloadMismatch",
-    "Scope",
-    "SessionTokenGiven",
-    "SignatureError",
-    "SignatureMismatch",
-    "Signed",
-    "UnknownAccessKey",
-    "UnsupportedSignature",
-    "Verifier",
-    "payload_hash",
-    "scope",
-    "sign",
-]
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 SIGNING_KEYS_MAX = 256  # derived keys remembered; more: all are forgotten and derived again
@@ -87,11 +61,11 @@ def payload_hash(body: bytes) -> str:
 
 
 def scope(headers: Sequence[Header], query: bytes) -> Scope | None:
-    """Who claims to call what, without any check; None where no signature can be read."""
-    try:
-        return claims.read(canonical.fields(headers), query).scope
-    except SignatureError:
-        return None
+    """Who claims to call what, without any check; None where no signature says so."""
+    for name, value in headers:
+        if name == b"authorization":
+            return claims.scope_of_header(value)
+    return claims.scope_of_query(query)
 
 
 class Verifier:
@@ -132,8 +106,18 @@ class Verifier:
             request = b"%s\n%s\n%s" % (method.encode(), resource, tail)
             computed = canonical.signature(key, claim.timestamp, claim.scope.path(), request)
             if hmac.compare_digest(computed, claim.signature):
-                return _signed(claim, hashed)
-        raise SignatureMismatch("the signature is not that of this request")
+                break
+        else:
+            raise SignatureMismatch("the signature is not that of this request")
+        return Signed(
+            access_key=claim.scope.access_key,
+            service=claim.scope.service,
+            region=claim.scope.region,
+            date=claim.timestamp,
+            presigned=claim.expires_s is not None,
+            payload_hash=hashed,
+            signed_headers=signed,
+        )
 
     def _check_claim(self, claim: Claim, named: Fields, query: bytes, now: float) -> None:
         """All that can be refused before the signature is computed."""
@@ -176,26 +160,23 @@ def sign(  # noqa: PLR0917 - one call, one line of each part of a request
     `payload_hash(body)` or one of S3's words such as UNSIGNED-PAYLOAD. Signed are host, content
     type and MD5, and all x-amz headers; others may change on the way. Header names in lower case.
     """
-    parts = urlsplit(url)
+    place = urlsplit(url)
     timestamp = claims.stamp(now)
     claimed = Scope(keys.access_key, timestamp[:8], region, service)
-    added = {b"host": parts.netloc.encode(), b"x-amz-date": timestamp.encode()}
+    added = {b"host": place.netloc.encode(), b"x-amz-date": timestamp.encode()}
     if service == "s3":
         added[b"x-amz-content-sha256"] = payload_hash.encode()
     kept = [header for header in headers if header[0] not in {b"authorization", *added}]
     sent = [*added.items(), *kept]
     signed = tuple(sorted({name for name, _ in sent if _is_signed(name)}))
-    resource = next(canonical.resources(parts.path.encode(), parts.query.encode(), service))
+    resource = next(canonical.resources(place.path.encode(), place.query.encode(), service))
     lines = [method.encode(), resource, canonical.lines(canonical.fields(sent), signed)]
     request = b"\n".join([*lines, b";".join(signed), payload_hash.encode()])
     key = canonical.derive(keys.secret_key, claimed.date, region, service)
     computed = canonical.signature(key, timestamp, claimed.path(), request)
     credential = f"{keys.access_key}/{claimed.path()}".encode()
-    shape = b"%s Credential=%s, SignedHeaders=%s, Signature=%s"
-    return [
-        *sent,
-        (b"authorization", shape % (ALGORITHM, credential, b";".join(signed), computed)),
-    ]
+    parts = (ALGORITHM, credential, b";".join(signed), computed)
+    return [*sent, (b"authorization", b"%s Credential=%s, SignedHeaders=%s, Signature=%s" % parts)]
 
 
 def _is_signed(name: bytes) -> bool:
@@ -252,18 +233,6 @@ def _hashed(claim: Claim, named: Fields, body_hash: str | None) -> str:
     if not stated:
         raise IncompleteSignature("Missing required header for this request: x-amz-content-sha256")
     return stated
-
-
-def _signed(claim: Claim, hashed: str) -> Signed:
-    return Signed(
-        access_key=claim.scope.access_key,
-        service=claim.scope.service,
-        region=claim.scope.region,
-        date=claim.timestamp,
-        presigned=claim.expires_s is not None,
-        payload_hash=hashed,
-        signed_headers=claim.signed_headers,
-    )
 
 
 def _without_signature(query: bytes) -> bytes:

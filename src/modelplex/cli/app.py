@@ -23,7 +23,7 @@ COMMANDS = {
     "models": "modelplex.cli.look:models",
     "logs": "modelplex.cli.logs:logs",
     "delete": "modelplex.cli.delete:delete",
-    "completion": "modelplex.cli.completion:completion",
+    "completion": "modelplex.cli.env:completion",
 }
 
 

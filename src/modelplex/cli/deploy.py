@@ -14,7 +14,7 @@ import click
 
 from modelplex.cli import target as targets
 from modelplex.cli import upload
-from modelplex.cli.output import data_option, json_option, say, show_json
+from modelplex.cli.output import data_option, json_option, show_json
 from modelplex.cli.progress import Progress
 from modelplex.cli.target import Target
 
@@ -33,6 +33,15 @@ class Wish:
     instance_type: str
     environment: dict[str, str]
     single: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the models lie: ModelDataUrl, and what has to be uploaded into `bucket` for that."""
+
+    url: str
+    bucket: str
+    files: dict[str, Path]  # key below the endpoint's name -> archive, or folder to be packed
 
 
 @click.command()
@@ -71,8 +80,8 @@ def deploy(
             )
         account = target.client("sts").get_caller_identity()["Account"]
         with Progress() as progress:
-            url = _model_data(target, wish, models, account, progress)
-            endpoint = _create(target.client("sagemaker"), wish, url, account, progress)
+            source = _source(target, wish, models, account)
+            endpoint = _create(target, wish, source, account, progress)
     if as_json:
         show_json(endpoint)
         return
@@ -87,31 +96,44 @@ def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _model_data(target: Target, wish: Wish, models: str, account: str, progress: Progress) -> str:
-    """The ModelDataUrl; local files are uploaded first."""
+def _source(target: Target, wish: Wish, models: str, account: str) -> Source:
+    """Where the models are or will be; raises ClickException for a folder without any."""
     if models.startswith(("s3://", "https://", "file://")):
-        return models
+        return Source(models, "", {})
     path = Path(models)
     if not path.is_dir() and not (wish.single and path.is_file()):
         raise click.ClickException(
             f"--models {models}: no such folder; write s3://BUCKET/PREFIX/ for models in a store."
         )
     found = upload.single_artifact(path) if wish.single else upload.artifacts(path)
-    client = target.client("s3")
-    bucket = upload.default_bucket(client.meta.region_name, account)
+    bucket = upload.default_bucket(target.client("s3").meta.region_name, account)
+    last = next(iter(found)) if wish.single else ""
+    return Source(f"s3://{bucket}/{wish.name}/{last}", bucket, found)
+
+
+def _upload(client: Any, wish: Wish, source: Source, progress: Progress) -> None:
     sent: list[str] = []
 
     def on_sent(key: str, size_bytes: int) -> None:
         sent.append(key)
-        progress.show("uploading", f"{len(sent)} of {len(found)}: {key} ({size_bytes:,} bytes)")
+        count = f"{len(sent)} of {len(source.files)}"
+        progress.show("uploading", f"{count}: {key} ({size_bytes:,} bytes)")
 
-    upload.send(client, bucket, wish.name, found, on_sent)
-    last = next(iter(found)) if wish.single else ""
-    return f"s3://{bucket}/{wish.name}/{last}"
+    if source.files:
+        try:
+            upload.send(client, source.bucket, wish.name, source.files, on_sent)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # without the endpoint, nothing is worth keeping
 
 
-def _create(client: Any, wish: Wish, url: str, account: str, progress: Progress) -> dict[str, Any]:
-    """Model, configuration and endpoint; whatever was made is deleted again if one fails."""
+def _create(
+    target: Target, wish: Wish, source: Source, account: str, progress: Progress
+) -> dict[str, Any]:
+    """Model, configuration and endpoint; whatever was made is deleted again if one fails.
+
+    Local models are uploaded before the endpoint is made, but after all that can be refused.
+    """
+    client = target.client("sagemaker")
     suffix = time.strftime("%Y%m%d-%H%M%S") + "-" + secrets.token_hex(2)
     inner = f"{wish.name[: 62 - len(suffix)].rstrip('-')}-{suffix}"
     tags = [{"Key": TAG, "Value": wish.name}]
@@ -120,7 +142,7 @@ def _create(client: Any, wish: Wish, url: str, account: str, progress: Progress)
         container = {
             "Image": wish.image,
             "Mode": "SingleModel" if wish.single else "MultiModel",
-            "ModelDataUrl": url,
+            "ModelDataUrl": source.url,
             "Environment": wish.environment,
         }
         client.create_model(
@@ -140,6 +162,7 @@ def _create(client: Any, wish: Wish, url: str, account: str, progress: Progress)
             EndpointConfigName=inner, ProductionVariants=[variant], Tags=tags
         )
         undo.append(lambda: client.delete_endpoint_config(EndpointConfigName=inner))
+        _upload(target.client("s3"), wish, source, progress)
         client.create_endpoint(EndpointName=wish.name, EndpointConfigName=inner, Tags=tags)
         undo.append(lambda: client.delete_endpoint(EndpointName=wish.name))
         return _wait(client, wish.name, progress)
@@ -166,10 +189,10 @@ def _wait(client: Any, name: str, progress: Progress) -> dict[str, Any]:
         if found["EndpointStatus"] == "InService":
             return found
         if found["EndpointStatus"] == "Failed":
-            say(f"See: modelplex logs {name}")
             raise click.ClickException(
                 f"{name} failed: {found.get('FailureReason', 'no reason given')}\n"
-                "The endpoint, its configuration and its model were deleted again."
+                "The endpoint, its configuration and its model were deleted again.\n"
+                f"What its instances wrote, if any ran: modelplex logs {name}"
             )
         if time.monotonic() > deadline:
             raise click.ClickException(f"{name} is not in service after {_WAIT_S:.0f} s.")

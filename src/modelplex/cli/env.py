@@ -1,60 +1,28 @@
-"""`modelplex env`: what to export so that boto3 and `aws` speak to the platform."""
+"""`modelplex env` and `completion`: what a shell is to evaluate."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 from modelplex import settings as settings_file
 from modelplex.cli import target as targets
-from modelplex.cli.output import say
+from modelplex.cli.output import folder_option, say
 from modelplex.supervisor import folder
-
-Shell = Callable[[dict[str, str]], str]
-
-
-def _posix(variables: dict[str, str]) -> str:
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
-
-
-def _fish(variables: dict[str, str]) -> str:
-    def quote(value: str) -> str:
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    return "\n".join(f"set -gx {name} {quote(value)};" for name, value in variables.items())
-
-
-def _powershell(variables: dict[str, str]) -> str:
-    def quote(value: str) -> str:
-        return "'" + value.replace("'", "''") + "'"
-
-    return "\n".join(f"$Env:{name} = {quote(value)}" for name, value in variables.items())
-
-
-def _json(variables: dict[str, str]) -> str:
-    return json.dumps(variables, indent=2)
-
-
-SHELLS: dict[str, Shell] = {
-    "bash": _posix,
-    "zsh": _posix,
-    "fish": _fish,
-    "powershell": _powershell,
-    "json": _json,
-}
 
 
 @click.command()
+@folder_option
 @click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="The data folder (MODELPLEX_DATA, ~/.modelplex).",
+    "--shell",
+    type=click.Choice(["bash", "zsh", "fish", "json"]),
+    default="bash",
+    show_default=True,
 )
-@click.option("--shell", type=click.Choice(list(SHELLS)), default="bash", show_default=True)
 def env(data: Path | None, shell: str) -> None:
     """Print what to export; for bash and zsh: eval "$(modelplex env)"."""
     path = settings_file.data_folder(data)
@@ -68,5 +36,25 @@ def env(data: Path | None, shell: str) -> None:
         "AWS_ACCESS_KEY_ID": target.access_key,
         "AWS_SECRET_ACCESS_KEY": target.secret_key,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "MODELPLEX_DATA": str(path.absolute()),  # for `build`, `images` and `down`
     }
-    click.echo(SHELLS[shell](variables))
+    if shell == "json":
+        click.echo(json.dumps(variables, indent=2))
+        return
+    for name, value in variables.items():
+        fish = f"set -gx {name} {_fish_quote(value)};"
+        click.echo(fish if shell == "fish" else f"export {name}={shlex.quote(value)}")
+
+
+def _fish_quote(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a completion script; for bash: eval "$(modelplex completion bash)"."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(ctx.find_root().command, {}, "modelplex", "_MODELPLEX_COMPLETE").source())

@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from modelplex import settings as settings_file
-from modelplex.cli.output import ago, json_option, show_json, show_table
+from modelplex.cli.output import ago, folder_option, json_option, show_json, show_table
 from modelplex.cli.progress import Progress
 from modelplex.images import build as builder
 from modelplex.images.environment import BuildFailed
 from modelplex.images.recipe import RecipeError
 from modelplex.images.store import BadName, BuiltImage, ImageStore
-
-_data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="The data folder (MODELPLEX_DATA, ~/.modelplex).",
-)
 
 
 @click.command()
@@ -29,11 +22,11 @@ _data_option = click.option(
     "folder", type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True)
 )
 @click.option("-t", "--tag", "name", required=True, metavar="NAME[:TAG]", help="Its name.")
-@_data_option
+@folder_option
 @json_option
 def build(folder: Path, name: str, data: Path | None, as_json: bool) -> None:
     """Build a handler image out of FOLDER and its image.toml; once per content."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a build cleans up
     try:
         with Progress() as progress:
             built = builder.build(_store(data), folder, name, progress.show)
@@ -50,7 +43,7 @@ def build(folder: Path, name: str, data: Path | None, as_json: bool) -> None:
 
 
 @click.group(invoke_without_command=True)
-@_data_option
+@folder_option
 @json_option
 @click.pass_context
 def images(ctx: click.Context, data: Path | None, as_json: bool) -> None:
@@ -87,11 +80,6 @@ def prune(store: ImageStore) -> None:
         click.echo(digest)
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    """SIGTERM like Ctrl-C, so that a build cleans up."""
-    raise KeyboardInterrupt
-
-
 def _store(data: Path | None) -> ImageStore:
     return ImageStore(settings_file.data_folder(data) / "images")
 
@@ -101,6 +89,7 @@ def _row(image: BuiltImage) -> dict[str, object]:
         "name": image.name,
         "hash": image.hash,
         "python": image.python_version,
+        "interpreter": str(image.python),
         "handler": image.handler,
         "preload": list(image.preload),
         "environment": image.environment,

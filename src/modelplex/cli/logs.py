@@ -42,8 +42,9 @@ def logs(
     target = targets.find(data)
     start_ms = int((time.time() - _seconds(since)) * 1000)
     with targets.speaking(target, name):
-        target.client("sagemaker").describe_endpoint(EndpointName=name)  # AWS's error if unknown
         source = Source(target.client("logs"), f"/aws/sagemaker/Endpoints/{name}", model, pattern)
+        if not source.exists():  # logs outlive their endpoint
+            target.client("sagemaker").describe_endpoint(EndpointName=name)  # AWS's own error
         found = False
         for event in source.events(start_ms, follow):
             found = True
@@ -60,6 +61,11 @@ class Source:
         self._group = group
         self._model = model
         self._pattern = {"filterPattern": pattern} if pattern else {}
+
+    def exists(self) -> bool:
+        """Whether anybody has ever written into the group."""
+        groups = self._client.describe_log_groups(logGroupNamePrefix=self._group)["logGroups"]
+        return self._group in {each["logGroupName"] for each in groups}
 
     def events(self, start_ms: int, follow: bool) -> Iterator[dict[str, Any]]:
         """Every event from `start_ms` on, once, in the order of time."""

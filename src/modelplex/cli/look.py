@@ -27,8 +27,7 @@ def ls(data: Path | None, as_json: bool) -> None:
     """List the endpoints."""
     target = targets.find(data)
     with targets.speaking(target):
-        pages = target.client("sagemaker").get_paginator("list_endpoints").paginate()
-        found = [each for page in pages for each in page["Endpoints"]]
+        found = targets.endpoints(target)
     if as_json:
         show_json(found)
         return

@@ -20,6 +20,11 @@ data_option = click.option(
     type=click.Path(path_type=Path),
     help="The platform's data folder; else AWS_ENDPOINT_URL, MODELPLEX_DATA or ~/.modelplex.",
 )
+folder_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The data folder (MODELPLEX_DATA, ~/.modelplex).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -56,13 +61,14 @@ def show_table(columns: list[str], rows: Iterable[list[str]], empty: str) -> Non
 
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify=_justify(column), no_wrap=True)
+        side: Any = "right" if column.startswith(">") else "left"
+        table.add_column(column.removeprefix(">"), justify=side, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     if not table.row_count:
         say(empty)
         return
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
+    Console(width=10_000, highlight=False).print(table)  # a narrow terminal wraps; nothing is cut
 
 
 def size(count: int | None) -> str:
@@ -87,10 +93,6 @@ def ago(moment: float | datetime | None) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit} ago"
     return f"{max(0.0, seconds):.0f} s ago"
-
-
-def _justify(column: str) -> Any:
-    return "right" if column.startswith(">") else "left"
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any
 import click
 
 from modelplex import settings as settings_file
-from modelplex.settings import SettingsError
 from modelplex.supervisor import folder
 from modelplex.supervisor.folder import FolderError
 from modelplex.supervisor.platform import reachable
@@ -86,7 +86,7 @@ def of_folder(data: Path) -> Target:
         settings, keys = settings_file.load(data), folder.read_keys(data)
     except FileNotFoundError:
         keys, settings = None, settings_file.Settings()
-    except (SettingsError, FolderError, OSError, ValueError) as error:
+    except (FolderError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if keys is None:
         raise click.ClickException(f"There is no platform in {data} yet: start it: modelplex up")
@@ -123,16 +123,20 @@ def speaking(target: Target, endpoint: str = "") -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+def endpoints(target: Target) -> list[dict[str, Any]]:
+    """All endpoints, as ListEndpoints has them."""
+    pages = target.client("sagemaker").get_paginator("list_endpoints").paginate()
+    return [each for page in pages for each in page["Endpoints"]]
+
+
 def endpoint_names(target: Target) -> list[str]:
     """The names of all endpoints."""
-    pages = target.client("sagemaker").get_paginator("list_endpoints").paginate()
-    return [each["EndpointName"] for page in pages for each in page["Endpoints"]]
+    return [each["EndpointName"] for each in endpoints(target)]
 
 
 def _alike(target: Target, endpoint: str, message: str) -> str:
     """A hint for a message about an endpoint that is not there, "" for any other."""
-    lower = message.lower()
-    if not endpoint or "endpoint" not in lower or not ("find" in lower or "found" in lower):
+    if not endpoint or not re.search("(?i)could not find endpoint|endpoint .* not found", message):
         return ""
     names = endpoint_names(target)
     near = difflib.get_close_matches(endpoint, names, n=3)

@@ -22,12 +22,12 @@ from modelplex.supervisor.platform import Ready, StartFailed
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option per setting. Texts stay texts: settings.py reads and checks them all alike."""
-    comments = settings_file.comments()
+    documentation = settings_file.documentation()
     for each in reversed(fields(Settings)):
-        section, comment = comments[each.name]
+        section, text = documentation[each.name]
         flag = "--" + each.name.replace("_", "-")
         default = getattr(Settings(), each.name)
-        help_text = comment if default in ("", ()) else f"{comment} [{default}]"
+        help_text = text if default in ("", ()) else f"{text} [{default}]"
         command = click.option(
             f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag,
             each.name,
@@ -68,7 +68,7 @@ def up(config: Path | None, **options: Any) -> None:
 def _settle(settings: Settings, lock: int) -> Settings:
     """Everything that was left open, decided and written where the other processes read it."""
     port = platform.choose_port(settings.host, settings.port)
-    settings = folder.with_keys(replace(settings, port=port))
+    settings = platform.with_sizes(folder.with_keys(replace(settings, port=port)))
     folder.note(lock, settings)
     folder.clean_run(settings.data)
     folder.write_private(settings.data / "settings.json", settings.as_document())

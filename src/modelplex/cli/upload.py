@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +59,21 @@ def delete(client: Any, bucket: str, prefix: str) -> int:
     """Delete every object under a prefix; how many."""
     count = 0
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    for keys in _keys(pages):
-        client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": k} for k in keys]})
-        count += len(keys)
-    return count
-
-
-def _keys(pages: Any) -> Iterator[list[str]]:
     for page in pages:
-        if keys := [each["Key"] for each in page.get("Contents", [])]:
-            yield keys
+        if found := [{"Key": each["Key"]} for each in page.get("Contents", [])]:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": found})
+            count += len(found)
+    return count
 
 
 def _pack(folder: Path, target: Path) -> Path:
     """The folder's content at the top of an archive."""
     with tarfile.open(target, "w:gz") as archive:
         for path in sorted(folder.iterdir()):
-            archive.add(path, path.name, filter=_without_ignored)
+            archive.add(
+                path, path.name, filter=lambda m: None if Path(m.name).name in _IGNORED else m
+            )
     return target
-
-
-def _without_ignored(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if Path(member.name).name in _IGNORED else member
 
 
 def _make_bucket(client: Any, bucket: str) -> None:

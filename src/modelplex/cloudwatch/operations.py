@@ -21,6 +21,7 @@ _SCANNED_MAX = 100_000  # lines looked at per call; then the call answers with a
 _ANSWER_BYTES_MAX = 1024 * 1024  # of events per call, as the service's
 _EVENTS_MAX = 10_000  # per call; the service's default and maximum
 _NAMES_MAX = 50  # of groups or streams per call, likewise
+_BAD_TOKEN = "The specified nextToken is invalid."
 _TRIES = 5  # of one call, when a file is rotated while it is read
 
 Document = dict[str, Any]
@@ -75,11 +76,7 @@ class Logs:
         if stream is None:
             raise ResourceNotFoundException("The specified log stream does not exist.")
         question = [self._group_name(request), stream.name]
-        way, _, token = request.get("nextToken", "").partition("/")
-        if way not in ("f", "b"):
-            _place(way or None, question)  # refused
-            way = "f" if request.get("startFromHead") else "b"
-        after = _place(token or None, question)
+        way, after = _direction(request, question)
         start, end = request.get("startTime", 0), request.get("endTime", _FOREVER_MS)
         limit = request.get("limit", _EVENTS_MAX)
         if way == "f":
@@ -227,7 +224,7 @@ def _page(names: list[str], request: Document) -> tuple[list[str], Document]:
     question, limit = _question(request), request.get("limit", _NAMES_MAX)
     after = _place(request.get("nextToken"), question)
     if after and after not in names:
-        raise InvalidParameterException("The specified nextToken is invalid.")
+        raise InvalidParameterException(_BAD_TOKEN)
     begin = names.index(after) + 1 if after else 0
     page, rest = names[begin : begin + limit], names[begin + limit :]
     return page, {"nextToken": tokens.give(question, page[-1])} if rest else {}
@@ -241,8 +238,19 @@ def _place(token: str | None, question: object) -> str:
     """The place that a token names; "" without one. Raises InvalidParameterException."""
     place = "" if token is None else tokens.read(token, question)
     if not isinstance(place, str):
-        raise InvalidParameterException("The specified nextToken is invalid.")
+        raise InvalidParameterException(_BAD_TOKEN)
     return place
+
+
+def _direction(request: Document, question: object) -> tuple[str, str]:
+    """Which way GetLogEvents goes ("f" or "b"), and from which event on ("": from the end)."""
+    token = request.get("nextToken")
+    if token is None:
+        return ("f" if request.get("startFromHead") else "b"), ""
+    way, _, rest = token.partition("/")
+    if way not in ("f", "b"):
+        raise InvalidParameterException(_BAD_TOKEN)
+    return way, _place(rest, question)
 
 
 def _plain(event: Event) -> Document:

@@ -1,11 +1,10 @@
-"""CreateEndpointConfig, DescribeEndpointConfig, ListEndpointConfigs, DeleteEndpointConfig."""
+"""CreateEndpointConfig: what a configuration may ask for, and its defaults."""
 
 from __future__ import annotations
 
 from modelplex.aws.errors import ValidationException
-from modelplex.control import listing
 from modelplex.control.realm import Realm, refuse, unsupported
-from modelplex.control.records import Document, Kind, Record
+from modelplex.control.records import Document, Kind
 from modelplex.core import sizing
 
 # Members whose effect would be missing without a word: docs/reference/coverage-notes.md.
@@ -44,39 +43,8 @@ def create(realm: Realm, request: Document) -> Document:
         for variant in variants:
             realm.find(Kind.MODEL, variant["ModelName"])
         stored = {**request, "ProductionVariants": variants}
-        arn = realm.add(Kind.CONFIG, request["EndpointConfigName"], stored)
-    return {"EndpointConfigArn": arn}
-
-
-def describe(realm: Realm, request: Document) -> Document:
-    """The request that made the configuration, its ARN and its time."""
-    record = realm.find(Kind.CONFIG, request["EndpointConfigName"])
-    return {
-        "EnableNetworkIsolation": False,
-        **record.document,
-        "EndpointConfigArn": record.arn,
-        "CreationTime": record.created_at,
-    }
-
-
-def list_(realm: Realm, request: Document) -> Document:
-    """A page of endpoint configurations."""
-    return listing.page(realm.records, Kind.CONFIG, request, _summary, "EndpointConfigs")
-
-
-def delete(realm: Realm, request: Document) -> Document:
-    """Forget a configuration; endpoints made of it keep the copy that they have."""
-    with realm.records.transaction():
-        realm.records.delete(realm.find(Kind.CONFIG, request["EndpointConfigName"]).arn)
-    return {}
-
-
-def _summary(record: Record) -> Document:
-    return {
-        "EndpointConfigName": record.name,
-        "EndpointConfigArn": record.arn,
-        "CreationTime": record.created_at,
-    }
+        record = realm.add(Kind.CONFIG, request["EndpointConfigName"], stored)
+    return {"EndpointConfigArn": record.arn}
 
 
 def _variant(asked: Document) -> Document:

@@ -13,17 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelplex.control import models
-from modelplex.control.records import Document, Record
+from modelplex.control.records import Document, Kind, Record, Records
+from modelplex.core import reconcile
 from modelplex.settings import Settings
 
+CREATING, IN_SERVICE, DELETING, FAILED = "Creating", "InService", "Deleting", "Failed"
+IN_TRANSITION = frozenset({CREATING, DELETING})
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{17}")
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(reconcile.Variant):
     """One production variant of an endpoint, in our words and units."""
 
-    name: str
     weight: float
     instance_type: str
     multi_model: bool
@@ -34,27 +36,19 @@ class Variant:
     image_name: str  # NAME:TAG that it resolved to when the endpoint was created
     image_hash: str
     load_timeout_s: float  # of one model, fetching included
-    startup_timeout_s: float  # of an instance, until it is healthy
-    instances: tuple[str, ...]  # ids, one per slot
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """One endpoint as it is wanted. Times are Unix seconds."""
+class Deployment(reconcile.Endpoint):
+    """One endpoint as it is wanted, and the record that says so."""
 
-    name: str
-    arn: str
-    config_name: str
-    status: str
-    reason: str
-    created_at: float
-    modified_at: float
     variants: tuple[Variant, ...]
+    record: Record
 
     @property
-    def instances(self) -> list[str]:
-        """The ids of all variants' instances."""
-        return [instance for variant in self.variants for instance in variant.instances]
+    def is_alive(self) -> bool:
+        """Whether it has, or is getting, instances."""
+        return self.status not in (DELETING, FAILED)
 
 
 def snapshot(
@@ -71,22 +65,17 @@ def snapshot(
     }
 
 
+def all_of(records: Records, settings: Settings) -> list[Deployment]:
+    """Every endpoint, whatever its status."""
+    return [read(record, settings) for record in records.all(Kind.ENDPOINT)]
+
+
 def read(record: Record, settings: Settings) -> Deployment:
     """A record of an endpoint as a deployment."""
     deployed = record.document["Deployed"]
-    return Deployment(
-        name=record.name,
-        arn=record.arn,
-        config_name=record.document["EndpointConfigName"],
-        status=record.status,
-        reason=record.reason,
-        created_at=record.created_at,
-        modified_at=record.modified_at,
-        variants=tuple(
-            _variant(record, deployed, asked, settings)
-            for asked in deployed["Config"]["ProductionVariants"]
-        ),
-    )
+    asked = deployed["Config"]["ProductionVariants"]
+    variants = tuple(_variant(record, deployed, each, settings) for each in asked)
+    return Deployment(record.name, record.status, variants, record)
 
 
 def instance_id(arn: str, created_at: float, variant: str, slot: int) -> str:
@@ -110,8 +99,16 @@ def _variant(record: Record, deployed: Document, asked: Document, settings: Sett
     multi_model = models.is_multi_model(container)
     load_s = asked.get("ModelDataDownloadTimeoutInSeconds", settings.model_load_timeout_s)
     healthy_s = asked.get("ContainerStartupHealthCheckTimeoutInSeconds", settings.startup_timeout_s)
+    name = asked["VariantName"]
     return Variant(
-        name=asked["VariantName"],
+        name=name,
+        instances=tuple(
+            instance_id(record.arn, record.created_at, name, slot)
+            for slot in range(asked["InitialInstanceCount"])
+        ),
+        # A single model is loaded before the first healthy ping; SageMaker starts the ping's clock
+        # when the download is over.
+        startup_timeout_s=float(healthy_s if multi_model else healthy_s + load_s),
         weight=asked["InitialVariantWeight"],
         instance_type=asked["InstanceType"],
         multi_model=multi_model,
@@ -122,11 +119,4 @@ def _variant(record: Record, deployed: Document, asked: Document, settings: Sett
         image_name=image["Name"],
         image_hash=image["Hash"],
         load_timeout_s=float(load_s),
-        # A single model is loaded before the first healthy ping; SageMaker starts the ping's clock
-        # when the download is over.
-        startup_timeout_s=float(healthy_s if multi_model else healthy_s + load_s),
-        instances=tuple(
-            instance_id(record.arn, record.created_at, asked["VariantName"], slot)
-            for slot in range(asked["InitialInstanceCount"])
-        ),
     )

@@ -26,13 +26,11 @@ class Fleet:
         socket_of: Callable[[str], str],
         report_interval_s: float,
         changed: Callable[[], None],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """`changed` is called whenever something was told that may call for action."""
         self._socket_of = socket_of
         self._report_interval_s = report_interval_s
         self._changed = changed
-        self._clock = clock
         self._listeners: dict[str, tuple[Process, Listener]] = {}
         self._ends: dict[str, reconcile.Ends] = {}
         self._told = asyncio.Event()
@@ -83,7 +81,7 @@ class Fleet:
     async def listen(self) -> None:
         """Have one listener per running process, and none for what is gone."""
         for instance, (process, listener) in list(self._listeners.items()):
-            if not process.running or process != self.processes.get(instance):
+            if process != self.processes.get(instance):
                 del self._listeners[instance]
                 await listener.close()
         for instance, process in self.processes.items():
@@ -99,7 +97,7 @@ class Fleet:
     def count_end(self, instance: str, started_at: float, reason: str) -> None:
         """Remember that an instance ended, or could not even be started."""
         before = self._ends.get(instance, reconcile.Ends())
-        self._ends[instance] = before.another(started_at, self._clock(), reason)
+        self._ends[instance] = before.another(started_at, time.time(), reason)
         log.warning("instance.ended", extra={"instance": instance, "reason": reason})
 
     def forget(self, instance: str) -> None:

@@ -1,4 +1,4 @@
-"""CreateModel, DescribeModel, ListModels, DeleteModel."""
+"""CreateModel, and what a model's document says to others."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 from modelplex.aws import locations
 from modelplex.aws.errors import ValidationException
-from modelplex.control import listing
 from modelplex.control.realm import Realm, refuse, unsupported
-from modelplex.control.records import Document, Kind, Record
+from modelplex.control.records import Document, Kind
 
 # Members whose effect would be missing without a word: docs/reference/coverage-notes.md.
 _REFUSED = ("EnableNetworkIsolation",)
@@ -28,31 +27,8 @@ def create(realm: Realm, request: Document) -> Document:
         raise unsupported("InferenceExecutionConfig.Mode Direct")
     _check_container(realm, container(request))
     with realm.records.transaction():
-        arn = realm.add(Kind.MODEL, request["ModelName"], request)
-    return {"ModelArn": arn}
-
-
-def describe(realm: Realm, request: Document) -> Document:
-    """The request that made the model, its ARN and its time."""
-    record = realm.find(Kind.MODEL, request["ModelName"])
-    return {
-        "EnableNetworkIsolation": False,
-        **record.document,
-        "ModelArn": record.arn,
-        "CreationTime": record.created_at,
-    }
-
-
-def list_(realm: Realm, request: Document) -> Document:
-    """A page of models."""
-    return listing.page(realm.records, Kind.MODEL, request, _summary, "Models")
-
-
-def delete(realm: Realm, request: Document) -> Document:
-    """Forget a model; endpoints made of it keep the copy that they have."""
-    with realm.records.transaction():
-        realm.records.delete(realm.find(Kind.MODEL, request["ModelName"]).arn)
-    return {}
+        record = realm.add(Kind.MODEL, request["ModelName"], request)
+    return {"ModelArn": record.arn}
 
 
 def container(request: Document) -> Document:
@@ -81,14 +57,6 @@ def data_url(found: Document) -> str | None:
 def is_multi_model(found: Document) -> bool:
     """Whether a container's model data is a prefix of many models."""
     return bool(found.get("Mode", "SingleModel") == "MultiModel")
-
-
-def _summary(record: Record) -> Document:
-    return {
-        "ModelName": record.name,
-        "ModelArn": record.arn,
-        "CreationTime": record.created_at,
-    }
 
 
 def _check_container(realm: Realm, found: Document) -> None:

@@ -7,27 +7,21 @@ left out of models and events, and shown by its last known health among the inst
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import modelplex
+from modelplex.aws import tokens
 from modelplex.control import capacity, deployments
-from modelplex.control.deployments import Deployment
 from modelplex.control.endpoints import alive
 from modelplex.control.fleet import Fleet
 from modelplex.control.realm import Realm
 from modelplex.control.records import Document, Kind
-from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response, explain
-from modelplex.images.store import BadName, BuiltImage, ImageStore
-
-_BODY_BYTES_MAX = 64 * 1024
 
 
 class NotThere(Exception):
@@ -37,10 +31,9 @@ class NotThere(Exception):
 class Observatory:
     """The doors under /modelplex/."""
 
-    def __init__(self, realm: Realm, fleet: Fleet, images: ImageStore) -> None:
+    def __init__(self, realm: Realm, fleet: Fleet) -> None:
         self._realm = realm
         self._fleet = fleet
-        self._images = images
         self._began = time.monotonic()
 
     async def answer(self, request: Request) -> Response:
@@ -51,10 +44,6 @@ class Observatory:
             match request.method, parts[1:]:
                 case "GET", ["status"]:
                     return _json(self._status())
-                case "GET", ["images"]:
-                    return _json(self._list_images())
-                case "PUT", ["images"]:
-                    return await self._tag(request)
                 case "GET", ["endpoints", name, "models"]:
                     return _json({"models": await self._models(name)})
                 case "GET", ["endpoints", name, "instances"]:
@@ -63,45 +52,18 @@ class Observatory:
                     return _json(await self._events(name, query.get("after", [""])[0]))
         except NotThere as error:
             return explain(404, str(error))
-        except BodyTooLarge as error:
-            return explain(413, str(error))
-        except ValueError as error:  # BadName among them: what the client sent makes no sense
+        except ValueError as error:
             return explain(400, str(error))
         return explain(404, f"There is no {request.method} {request.path.decode('latin-1')}.")
 
     def _status(self) -> Document:
-        settings = self._realm.settings.as_document()
-        secrets = ("access_key", "secret_key", "s3_access_key", "s3_secret_key")
         return {
             "version": modelplex.__version__,
             "uptime_s": round(time.monotonic() - self._began, 3),
-            "settings": {name: settings[name] for name in settings if name not in secrets},
+            "settings": self._realm.settings.public(),
             "processes": {name: asdict(each) for name, each in self._fleet.everything.items()},
             "sizing": capacity.describe(self._realm.settings, alive(self._realm)),
         }
-
-    def _list_images(self) -> Document:
-        """The named images, and the hashes that endpoints use, named or not."""
-        in_use = {variant.image_hash for each in self._endpoints() for variant in each.variants}
-        return {
-            "images": [_image(each) for each in self._images.all()],
-            "in_use": sorted(in_use),
-        }
-
-    def _endpoints(self) -> list[Deployment]:
-        records = self._realm.records.all(Kind.ENDPOINT)
-        return [deployments.read(each, self._realm.settings) for each in records]
-
-    async def _tag(self, request: Request) -> Response:
-        """Let a name stand for an image that is built already: {"name", "hash"}."""
-        match json.loads(await request.body.read(_BODY_BYTES_MAX)):
-            case {"name": str(name), "hash": str(digest)} if "/" not in digest:
-                if self._images.read(digest, name) is None:
-                    raise NotThere(f"There is no image with the hash {digest!r}.")
-                self._images.tag(name, digest)
-                return _json({"name": name, "hash": digest})
-            case _:
-                raise BadName('The body must be {"name": "NAME:TAG", "hash": "…"}.')
 
     async def _models(self, name: str) -> list[Document]:
         reports = await self._ask(name, "/report")
@@ -126,7 +88,7 @@ class Observatory:
 
     async def _events(self, name: str, token: str) -> Document:
         """All instances' events after a token, by time; the answer's `next` is the next token."""
-        after = _read_token(token)
+        after = _read_token(token, name)
         slots = self._slots(name)
         asked = [self._events_of(instance, after.get(instance, 0)) for _, instance in slots]
         events: list[Document] = []
@@ -137,7 +99,7 @@ class Observatory:
                     {"instance": instance, "variant": variant, **e} for e in answer["events"]
                 ]
         events.sort(key=lambda event: event["at"])
-        return {"next": _token(after), "events": events}
+        return {"next": tokens.give(name, after), "events": events}
 
     async def _events_of(self, instance: str, after: int) -> Any | None:
         """One instance's news; all of it where another process now counts from the beginning."""
@@ -153,35 +115,20 @@ class Observatory:
 
     def _slots(self, name: str) -> list[tuple[str, str]]:
         """(variant, instance) of everything that an endpoint wants."""
-        if self._realm.records.get(Kind.ENDPOINT, name) is None:
+        record = self._realm.records.get(Kind.ENDPOINT, name)
+        if record is None:
             raise NotThere(f"There is no endpoint named {name!r}.")
-        return [
-            (variant.name, instance)
-            for deployment in alive(self._realm)
-            if deployment.name.lower() == name.lower()
-            for variant in deployment.variants
-            for instance in variant.instances
-        ]
+        found = deployments.read(record, self._realm.settings)
+        variants = found.variants if found.is_alive else ()
+        return [(each.name, instance) for each in variants for instance in each.instances]
 
 
-def _image(image: BuiltImage) -> Document:
-    fields = asdict(image)
-    return {name: str(v) if isinstance(v, Path) else v for name, v in fields.items()}
-
-
-def _token(after: dict[str, int]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(after).encode()).decode()
-
-
-def _read_token(token: str) -> dict[str, int]:
+def _read_token(token: str, endpoint: str) -> dict[str, int]:
     """What a token says; {} for none. ValueError for something that is no token."""
-    if not token:
-        return {}
-    try:
-        found = json.loads(base64.urlsafe_b64decode(token))
-        return {str(instance): int(number) for instance, number in found.items()}
-    except (ValueError, AttributeError, TypeError):
-        raise ValueError(f"{token[:64]!r} is not a token of this door.") from None
+    found = tokens.read(token, endpoint) if token else {}
+    if not isinstance(found, dict) or not all(isinstance(each, int) for each in found.values()):
+        raise ValueError(f"{token[:64]!r} is not a token of this door.")
+    return found
 
 
 def _json(document: object) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +13,8 @@ from typing import Any
 
 from modelplex.control.provider import Process, ProviderFailed
 from modelplex.control.records import Document
-from modelplex.http.client import BadMessage, Client
+from modelplex.http.client import Client
+from modelplex.http.errors import BadMessage
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,7 @@ def _write_spec(folder: Path, spec: Document) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "spec.json"
     temporary = folder / ".spec.json"
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(spec, file, indent=1)
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(spec, indent=1))
     temporary.replace(path)
     return path

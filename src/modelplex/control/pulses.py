@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelplex.core.reconcile import Ping
-from modelplex.http.client import BadMessage, Client, ClientLimits
+from modelplex.http.client import Client, ClientLimits
+from modelplex.http.errors import BadMessage
 
 _FIRST_PAUSE_S = 0.02  # between pings; an instance of a small image is up in a few of these
 _LAST_PAUSE_S = 0.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelplex.aws import arns
 from modelplex.aws.errors import ValidationException
-from modelplex.control.records import Document, Kind, Record, Records
+from modelplex.control.records import Document, Kind, Record, Records, now
 from modelplex.images.store import ImageStore
 from modelplex.settings import Settings
 
@@ -21,15 +21,14 @@ TAGS_MAX = 50  # per resource, SageMaker's quota
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """One account in one region. `clock` tells Unix seconds; `changed` wakes the reconciler;
-    `healthy` counts an endpoint's instances that answer now, per variant's name."""
+    """One account in one region. `changed` wakes the reconciler; `is_healthy` says of an instance
+    whether it answers now."""
 
     settings: Settings
     records: Records
     images: ImageStore
-    clock: Callable[[], float]
     changed: Callable[[], None]
-    healthy: Callable[[str], dict[str, int]]
+    is_healthy: Callable[[str], bool]
 
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN that a record of this name has or would have."""
@@ -42,32 +41,31 @@ class Realm:
             raise ValidationException(f'Could not find {_WORDS[kind]} "{self.arn(kind, name)}".')
         return record
 
-    def add(self, kind: Kind, name: str, request: Document, status: str = "") -> str:
-        """Store a new record of a request with its tags, and answer with its ARN.
+    def add(self, kind: Kind, name: str, request: Document, status: str = "") -> Record:
+        """Store a new record of a request with its tags.
 
         To be called in a transaction. Raises ValidationException where the name is taken or the
         tags are not well formed.
         """
-        if self.records.get(kind, name) is not None:
-            arn = self.arn(kind, name)
+        arn = self.arn(kind, name)
+        if self.records.by_arn(arn) is not None:
             raise ValidationException(f'Cannot create already existing {_WORDS[kind]} "{arn}".')
         tags = checked_tags(request.get("Tags", []))
         document = {key: value for key, value in request.items() if key != "Tags"}
-        now = round(self.clock(), 3)  # milliseconds, as the service's times
-        arn = self.arn(kind, name)
-        self.records.put(Record(kind, name, arn, document, now, now, status))
+        at = now()
+        record = Record(kind, name, arn, document, at, at, status)
+        self.records.put(record)
         self.records.set_tags(arn, tags)
-        return arn
+        return record
 
 
 def checked_tags(tags: Iterable[Document]) -> list[tuple[str, str]]:
     """Tags as pairs. ValidationException for a repeated key or one that AWS keeps to itself."""
     pairs = [(tag["Key"], tag["Value"]) for tag in tags]
     keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValidationException(f"Duplicate tag key '{repeated}'. Give each tag key once.")
     for key in keys:
+        if keys.count(key) > 1:
+            raise ValidationException(f"Duplicate tag key '{key}'. Give each tag key once.")
         if key.lower().startswith("aws:"):
             raise ValidationException(
                 f"aws: prefixed tag key names are not allowed for external use: '{key}'."

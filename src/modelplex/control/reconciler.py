@@ -19,10 +19,9 @@ from modelplex.control import deployments
 from modelplex.control.deployments import Deployment, Variant
 from modelplex.control.fleet import Fleet
 from modelplex.control.provider import Provider, ProviderFailed
-from modelplex.control.records import Document, Kind, Records
+from modelplex.control.records import Document, Records
 from modelplex.control.snapshots import Snapshots
 from modelplex.control.specs import Specs
-from modelplex.control.waiting import Changes
 from modelplex.core import reconcile
 from modelplex.settings import Settings
 
@@ -35,39 +34,20 @@ class Reconciler:
     """Keeps the promises about all endpoints of one realm."""
 
     def __init__(
-        self,
-        *,
-        settings: Settings,
-        records: Records,
-        provider: Provider,
-        specs: Specs,
-        snapshots: Snapshots,
-        changes: Changes,
-        clock: Callable[[], float] = time.time,
+        self, settings: Settings, records: Records, provider: Provider, specs: Specs
     ) -> None:
+        self.snapshots = Snapshots()
+        self.fleet = Fleet(specs.socket, settings.report_interval_s, self.wake)
         self._settings = settings
         self._records = records
         self._provider = provider
         self._specs = specs
-        self._snapshots = snapshots
-        self._changes = changes
-        self._clock = clock
         self._woken = asyncio.Event()
         self._orders: dict[str, asyncio.Task[object]] = {}  # by instance, or endpoint to forget
-        self.fleet = Fleet(specs.socket, settings.report_interval_s, self.wake, clock)
 
     def wake(self) -> None:
         """Look again: something may have changed."""
         self._woken.set()
-
-    def healthy(self, endpoint: str) -> dict[str, int]:
-        """How many instances of each of an endpoint's variants answer now."""
-        return {
-            variant.name: sum(map(self.fleet.is_healthy, variant.instances))
-            for deployment in self._deployments()
-            if deployment.name == endpoint
-            for variant in deployment.variants
-        }
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -97,31 +77,20 @@ class Reconciler:
                     await self._woken.wait()
 
     def _step(self) -> None:
-        wanted = self._deployments()
+        wanted = {each.name: each for each in self._deployments()}
+        ids = [instance for each in wanted.values() for instance in each.instances]
         actions = reconcile.plan(
-            [self._wanted(each) for each in wanted],
-            self.fleet.observed((i for each in wanted for i in each.instances), self._orders),
-            self._clock(),
+            wanted.values(),
+            self.fleet.observed(ids, self._orders),
+            time.time(),
             self._settings.restart_delay_max_s,
         )
         for action in actions:
-            self._perform(action, {each.name: each for each in wanted})
+            self._perform(action, wanted)
         self._publish()
 
     def _deployments(self) -> list[Deployment]:
-        return [
-            deployments.read(record, self._settings) for record in self._records.all(Kind.ENDPOINT)
-        ]
-
-    def _wanted(self, deployment: Deployment) -> reconcile.Endpoint:
-        return reconcile.Endpoint(
-            name=deployment.name,
-            status=deployment.status,
-            variants=tuple(
-                reconcile.Variant(variant.name, variant.instances, variant.startup_timeout_s)
-                for variant in deployment.variants
-            ),
-        )
+        return deployments.all_of(self._records, self._settings)
 
     # -- what is done -----------------------------------------------------------------------------
 
@@ -167,7 +136,7 @@ class Reconciler:
         try:
             await self._provider.start(self._specs.document(deployment, variant, instance))
         except ProviderFailed as error:
-            self.fleet.count_end(instance, self._clock(), str(error))
+            self.fleet.count_end(instance, time.time(), str(error))
         else:  # until that is told, the plan would ask for it again
             await self._await_news(lambda: self.fleet.processes.get(instance) == before)
 
@@ -190,16 +159,13 @@ class Reconciler:
         await self.fleet.news.hold(pending, _TICK_S)
 
     def _set_status(self, deployment: Deployment, status: str, reason: str) -> None:
-        """Note a status, show it to the gateways, then to whoever waits for it: in this order, so
-        that an endpoint can be invoked as soon as anyone is told that it is in service."""
+        """Note a status and publish it, in one go: an endpoint can be invoked as soon as anyone is
+        told that it is in service."""
         with self._records.transaction():
-            self._records.set_status(deployment.arn, status, reason, round(self._clock(), 3))
-        log.info(
-            "endpoint.status",
-            extra={"endpoint": deployment.name, "status": status, "reason": reason},
-        )
+            self._records.set_status(deployment.record.arn, status, reason)
+        keys = {"endpoint": deployment.name, "status": status, "reason": reason}
+        log.info("endpoint.status", extra=keys)
         self._publish()
-        self._changes.ring()
 
     async def _forget(self, deployment: Deployment) -> None:
         """Remove everything of an endpoint, its record last: a restart in between goes on here."""
@@ -207,25 +173,27 @@ class Reconciler:
         if not all(await asyncio.gather(*stops)):
             return
         with self._records.transaction():
-            self._records.delete(deployment.arn)
+            self._records.delete(deployment.record.arn)
         for instance in deployment.instances:
             self.fleet.forget(instance)
         log.info("endpoint.forgotten", extra={"endpoint": deployment.name})
         self._publish()
-        self._changes.ring()
 
     def _publish(self) -> None:
-        self._snapshots.publish({each.name: self._shown(each) for each in self._deployments()})
+        self.snapshots.publish({each.name: self._shown(each) for each in self._deployments()})
 
     def _shown(self, deployment: Deployment) -> Document:
         variants = [self._shown_variant(variant) for variant in deployment.variants]
-        return {"arn": deployment.arn, "status": deployment.status, "variants": variants}
+        return {
+            "arn": deployment.record.arn,
+            "status": deployment.status,
+            "variants": variants,
+        }
 
     def _shown_variant(self, variant: Variant) -> Document:
         return {
             "name": variant.name,
             "weight": variant.weight,
-            "mode": "MultiModel" if variant.multi_model else "SingleModel",
             "multi_model": variant.multi_model,
             "instances": [
                 {

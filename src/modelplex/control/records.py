@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,6 +52,11 @@ class Kind(StrEnum):
     CONFIG = "endpoint-config"
     ENDPOINT = "endpoint"
 
+    @property
+    def member(self) -> str:
+        """The same in the API's members: EndpointConfig of EndpointConfigName."""
+        return self.title().replace("-", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -64,22 +70,6 @@ class Record:
     modified_at: float
     status: str = ""
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Which records of a kind, in which order, from where.
-
-    `where` are SQL conditions written in this package with their values; `after` is the last
-    row's (sort value, ARN) of the page before: rows put in meanwhile neither repeat nor hide any.
-    """
-
-    kind: Kind
-    where: tuple[tuple[str, Any], ...] = ()
-    order_by: str = "created_at"
-    descending: bool = True
-    after: tuple[Any, str] | None = None
-    limit: int = 10
 
 
 class Records:
@@ -118,51 +108,52 @@ class Records:
 
     def get(self, kind: Kind, name: str) -> Record | None:
         """The record of that name, whatever the case it is asked in."""
-        sql = f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND name = ?"
-        row = self._db.execute(sql, (kind, name)).fetchone()
-        return None if row is None else _record(row)
+        return next(iter(self._select("kind = ? AND name = ?", (kind, name))), None)
 
     def by_arn(self, arn: str) -> Record | None:
         """The record of that ARN, whatever the case it is asked in."""
-        sql = f"SELECT {_COLUMNS} FROM records WHERE arn = ?"
-        row = self._db.execute(sql, (arn,)).fetchone()
-        return None if row is None else _record(row)
+        return next(iter(self._select("arn = ?", (arn,))), None)
 
     def all(self, kind: Kind) -> list[Record]:
         """Every record of a kind, oldest first."""
-        sql = f"SELECT {_COLUMNS} FROM records WHERE kind = ? ORDER BY created_at, arn"
-        return [_record(row) for row in self._db.execute(sql, (kind,))]
+        return self._select("kind = ? ORDER BY created_at, arn", (kind,))
 
-    def find(self, query: Query) -> list[Record]:
-        """One page of records."""
-        conditions: list[str] = ["kind = ?"]
-        values: list[Any] = [query.kind]
-        for condition, value in query.where:
-            conditions.append(condition)
-            values.append(value)
-        if query.after is not None:
-            relation = "<" if query.descending else ">"
-            conditions.append(f"({query.order_by}, arn) {relation} (?, ?)")
-            values.extend(query.after)
-        way = "DESC" if query.descending else "ASC"
-        sql = (
-            f"SELECT {_COLUMNS} FROM records WHERE {' AND '.join(conditions)} "
-            f"ORDER BY {query.order_by} {way}, arn {way} LIMIT ?"
-        )
-        return [_record(row) for row in self._db.execute(sql, (*values, query.limit))]
+    def find(
+        self,
+        kind: Kind,
+        *,
+        where: Sequence[tuple[str, Any]] = (),
+        order_by: str = "created_at",
+        descending: bool = True,
+        after: tuple[Any, str] | None = None,
+        limit: int = 10,
+    ) -> list[Record]:
+        """One page of a kind's records.
+
+        `where` are SQL conditions written in this package with their values; `after` is the (sort
+        value, ARN) of the last row of the page before: rows put in meanwhile repeat and hide none.
+        """
+        relation, way = ("<", "DESC") if descending else (">", "ASC")
+        conditions = ["kind = ?", *(condition for condition, _ in where)]
+        values = [kind, *(value for _, value in where)]
+        if after is not None:
+            conditions.append(f"({order_by}, arn) {relation} (?, ?)")
+            values.extend(after)
+        order = f"ORDER BY {order_by} {way}, arn {way} LIMIT ?"
+        return self._select(f"{' AND '.join(conditions)} {order}", (*values, limit))
 
     def put(self, record: Record) -> None:
         """Store a new record. Raises sqlite3.IntegrityError where its name or ARN is taken."""
         text = json.dumps(record.document, separators=(",", ":"))
-        marks = ", ".join("?" * 8)
         row = (record.kind, record.name, record.arn, text, record.created_at)
         rest = (record.modified_at, record.status, record.reason)
+        marks = ", ".join("?" * 8)
         self._db.execute(f"INSERT INTO records ({_COLUMNS}) VALUES ({marks})", row + rest)
 
-    def set_status(self, arn: str, status: str, reason: str, now: float) -> None:
+    def set_status(self, arn: str, status: str, reason: str = "") -> None:
         """Change a record's status and reason, as of now."""
         sql = "UPDATE records SET status = ?, reason = ?, modified_at = ? WHERE arn = ?"
-        self._db.execute(sql, (status, reason, now, arn))
+        self._db.execute(sql, (status, reason, now(), arn))
 
     def delete(self, arn: str) -> None:
         """Remove a record and its tags."""
@@ -190,7 +181,14 @@ class Records:
         """Close the file; the log is folded into it."""
         self._db.close()
 
+    def _select(self, condition: str, values: Sequence[Any]) -> list[Record]:
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM records WHERE {condition}", values)
+        return [
+            Record(Kind(kind), name, arn, json.loads(document), *rest)
+            for kind, name, arn, document, *rest in rows
+        ]
 
-def _record(row: tuple[Any, ...]) -> Record:
-    kind, name, arn, document, *rest = row
-    return Record(Kind(kind), name, arn, json.loads(document), *rest)
+
+def now() -> float:
+    """The time as records keep it: Unix seconds to the millisecond, as the service's times."""
+    return round(time.time(), 3)

@@ -6,46 +6,43 @@ asks a control that has just been restarted waits those milliseconds, and goes o
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
+
+from modelplex.control.waiting import Changes
 
 _HEARTBEAT_S = 20.0  # the newest version again, so that a reader can tell silence from death
 
 
 class Snapshots:
-    """The newest snapshot and everyone who follows it."""
+    """The newest snapshot; `changes` rings at every one."""
 
     def __init__(self) -> None:
         self.endpoints: dict[str, Any] | None = None
+        self.changes = Changes()
         self._version = 0
-        self._next = asyncio.Event()
 
     def publish(self, endpoints: dict[str, Any]) -> None:
         """Make these the newest endpoints; nothing happens if nothing changed."""
-        if endpoints == self.endpoints:
-            return
-        self.endpoints = endpoints
-        self._version += 1
-        self._next.set()
-        self._next = asyncio.Event()
+        if endpoints != self.endpoints:
+            self.endpoints = endpoints
+            self._version += 1
+            self.changes.ring()
 
     async def newest(self) -> bytes:
         """The newest snapshot as one line of JSON; the first one is waited for."""
-        while self.endpoints is None:
-            await self._next.wait()
+        await self.changes.hold(lambda: self.endpoints is None, None)
         document = {"version": self._version, "endpoints": self.endpoints}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
     async def follow(self) -> AsyncIterator[bytes]:
         """The newest line, then one per change; a reader that is slow skips what is outdated."""
         while True:
-            line = await self.newest()
-            changed = self._next
+            line, version = await self.newest(), self._version
             yield line
-            try:
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+            await self.changes.hold(partial(self._is_newest, version), _HEARTBEAT_S)
+
+    def _is_newest(self, version: int) -> bool:
+        return version == self._version

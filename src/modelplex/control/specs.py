@@ -14,23 +14,12 @@ from modelplex.control.records import Document
 from modelplex.images.store import BuiltImage, ImageStore
 from modelplex.settings import Settings
 
-_SECRETS = ("access_key", "secret_key", "s3_access_key", "s3_secret_key")
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The platform's own credentials, which the embedded store accepts too."""
-
-    access_key: str
-    secret_key: str
-
 
 @dataclass(frozen=True, slots=True)
 class Specs:
     """Writes an instance's document of internal-api.md."""
 
     settings: Settings
-    keys: Keys
     images: ImageStore
 
     def socket(self, instance: str) -> str:
@@ -70,7 +59,7 @@ class Specs:
             "vcpus": size.vcpus,
             "s3": self._store(),
             "file_roots": list(settings.file_roots),
-            "limits": self._limits(variant),
+            "limits": {**settings.public(), "model_load_timeout_s": variant.load_timeout_s},
         }
 
     def _image(self, variant: Variant) -> BuiltImage:
@@ -81,12 +70,6 @@ class Specs:
                 "Build it again with modelplex build."
             )
         return image
-
-    def _limits(self, variant: Variant) -> Document:
-        limits = self.settings.as_document()
-        for name in _SECRETS:
-            del limits[name]
-        return {**limits, "model_load_timeout_s": variant.load_timeout_s}
 
     def _store(self) -> Document:
         settings = self.settings
@@ -100,8 +83,8 @@ class Specs:
         return {
             "endpoint": _embedded(settings.data / "run" / "s3.json"),
             "region": settings.region,
-            "access_key": self.keys.access_key,
-            "secret_key": self.keys.secret_key,
+            "access_key": settings.access_key,
+            "secret_key": settings.secret_key,
         }
 
 

@@ -2,8 +2,8 @@
 
 boto3's `endpoint_in_service` and `endpoint_deleted` ask, and while the endpoint is in transition
 sleep 30 seconds before they ask again; the SageMaker Python SDK does the same. Such a question is
-held here while the endpoint is Creating or Deleting and answered at the moment when it no longer
-is. Everyone else is answered at once.
+held here while the endpoint is Creating or Deleting, or in service without any instance that
+answers yet, and answered at the moment when that changes. Everyone else is answered at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BOTOCORE = re.compile(r"\bbotocore[/#](\d+)\.(\d+)", re.IGNORECASE)
 _FEATURES = re.compile(r"(?:^| )m/([^ ]*)")
 _MARKS_WAITERS_SINCE = (1, 37)  # botocore's first version whose User-Agent tells a waiter's call
 _WAITER = "B"  # its letter among the features, the same in all of AWS's SDKs
-_SAYS_SO = ("AWS-SageMaker-Python-SDK/", "md/command#sagemaker.wait.")  # the latter: aws-cli 2
+_SAYS_SO = ("AWS-SageMaker-Python-SDK", "md/command#sagemaker.wait.")  # the latter: aws-cli 2
 
 
 def is_waiter(user_agent: str) -> bool:
@@ -35,7 +35,7 @@ def is_waiter(user_agent: str) -> bool:
 
 
 class Changes:
-    """A bell that rings at every change of any endpoint."""
+    """A bell for all who wait for a change of the same thing."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
@@ -45,8 +45,8 @@ class Changes:
         self._next.set()
         self._next = asyncio.Event()
 
-    async def hold(self, pending: Callable[[], bool], limit_s: float) -> None:
-        """Return as soon as `pending()` is false, or after `limit_s`."""
+    async def hold(self, pending: Callable[[], bool], limit_s: float | None) -> None:
+        """Return as soon as `pending()` is false, or after `limit_s` if there is a limit."""
         try:
             async with asyncio.timeout(limit_s):
                 while pending():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from modelplex.core import eviction, room
+from modelplex.core import room
+from modelplex.core.budget import Budget
 from modelplex.core.events import Reason, Refusal
 from modelplex.core.holdings import Holdings
 from modelplex.core.model import Model, State
@@ -24,14 +25,18 @@ def advance(here: Holdings, now: float) -> None:
 
 def _relieve(here: Holdings, now: float) -> None:
     """Take out what has grown beyond the budgets; all that can go if that is not enough."""
-    if (excess := here.memory.missing_bytes(0)) > 0:
-        candidates = list(room.memory_candidates(here, math.inf))
-        for victim in eviction.choose(candidates, excess) or [model for model, _ in candidates]:
-            here.drain(victim, Reason.OVER_BUDGET, None, now)
-    if (excess := here.disk.missing_bytes(0)) > 0:
-        candidates = [(model, here.disk.of(model.name)) for model in room.resting(here)]
-        for victim in eviction.choose(candidates, excess) or [model for model, _ in candidates]:
-            here.drop(victim, Reason.OVER_BUDGET, None)
+    for victim in _excess(here.memory, room.memory_candidates(here, math.inf)):
+        here.drain(victim, Reason.OVER_BUDGET, None, now)
+    resting = ((model, here.disk.of(model.name)) for model in room.resting(here))
+    for victim in _excess(here.disk, resting):
+        here.drop(victim, Reason.OVER_BUDGET, None)
+
+
+def _excess(budget: Budget, candidates: room.Candidates) -> list[Model]:
+    if (missing := budget.missing_bytes(0)) <= 0:
+        return []
+    everybody = list(candidates)
+    return room.choose(everybody, missing) or [model for model, _ in everybody]
 
 
 def _refuse_hopeless(here: Holdings) -> None:
@@ -55,7 +60,7 @@ def _start_fetches(here: Holdings, now: float) -> float:
         needed = room.disk_needed(here, model)
         if needed > room.ceiling_bytes(here, here.disk, model):
             here.leave_line(model)
-            here.refuse_too_large(model)
+            here.refuse_too_large(model, now)
             here.settle(model)
         elif needed <= here.disk.free_bytes:
             here.fetch(model, needed, now)
@@ -82,7 +87,7 @@ def _start_loads(here: Holdings, now: float, before: float) -> None:
 def _make_memory_room(here: Holdings, model: Model, needed: int, now: float) -> None:
     if (missing := here.memory.missing_bytes(needed)) <= 0:
         return
-    victims = eviction.choose(room.memory_candidates(here, now), missing)
+    victims = room.choose(room.memory_candidates(here, now), missing)
     for victim in victims:
         here.drain(victim, Reason.MEMORY, model.name, now)
     if not victims:
@@ -93,7 +98,7 @@ def _make_disk_room(here: Holdings, model: Model, needed: int, now: float) -> bo
     """Order out who holds the room that a model needs; whether they suffice."""
     if (missing := here.disk.missing_bytes(needed)) <= 0:
         return True
-    victims = eviction.choose(room.disk_candidates(here, model.ticket or 0, now), missing)
+    victims = room.choose(room.disk_candidates(here, model.ticket or 0, now), missing)
     for victim in victims:
         match victim.state:
             case State.ON_DISK:

@@ -157,6 +157,13 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Resized:
+    """All models together may take so much memory from now on; if that is less, some have to go."""
+
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed: see `Residency.next_deadline`."""
 
@@ -231,22 +238,9 @@ class GiveUp:
     failure: object = None
 
 
-Fact = (
-    Invoked
-    | Answered
-    | Abandoned
-    | Wanted
-    | Recovered
-    | Fetched
-    | FetchOverran
-    | FetchFailed
-    | Loaded
-    | OutOfMemory
-    | LoadFailed
-    | Measured
-    | Crashed
-    | Unloaded
-    | Dropped
-    | Tick
-)
+RequestFact = Invoked | Abandoned | Answered
+ArtifactFact = Recovered | Fetched | FetchOverran | FetchFailed | Dropped
+WorkerFact = Loaded | OutOfMemory | LoadFailed | Measured | Crashed | Unloaded
+OtherFact = ArtifactFact | WorkerFact | Wanted | Resized | Tick
+Fact = RequestFact | OtherFact
 Action = Fetch | Load | Forward | Unload | Drop | Reject | Cancel | GiveUp

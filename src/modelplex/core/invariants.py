@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modelplex.core.holdings import Holdings
-from modelplex.core.line import Line
-from modelplex.core.model import AT_REST, IN_MEMORY, Model, State
+from modelplex.core.model import AT_REST, AT_WORK, IN_MEMORY, Model, State
+from modelplex.core.queues import Line
 
 
 def check(here: Holdings) -> None:
@@ -47,16 +47,10 @@ def _check_requests(here: Holdings, model: Model) -> None:
 
 
 def _check_place(here: Holdings, model: Model) -> None:
-    places = {
-        State.LOADED: here.loaded,
-        State.ON_DISK: here.on_disk,
-        State.FETCHING: here.fetching,
-        State.LOADING: here.loading,
-    }
-    for state, place in places.items():
+    for state, place in here.places.items():
         assert (place.get(model.name) is model) == (model.state is state), model
     assert model.pinned == (model.name in here.pinned), model
-    assert not model.cancelled or model.state in (State.FETCHING, State.LOADING), model
+    assert not model.cancelled or model.state in AT_WORK, model
     assert not (model.state is State.ABSENT and model.ticket is None and model.forgettable), model
 
 
@@ -66,6 +60,9 @@ def _check_counts(here: Holdings) -> None:
     assert len(requests.waiting) <= limits.queue_max
     assert len(here.fetching) <= limits.fetches_max
     assert len(here.loading) <= limits.loads_max
+    remembered = len(here.absent) - len(here.fetch_line)
+    assert remembered <= limits.remembered_max + len(here.pinned), remembered
+    assert sum(len(place) for place in here.places.values()) == len(here.models)
     assert not here.orders
 
 

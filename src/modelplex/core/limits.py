@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +18,12 @@ class Limits:
     model_load_timeout_s: float = 360.0  # fetch and load together, without the waits between
     queue_per_model_max: int = 1000  # waiting requests of one model
     queue_max: int = 4000  # waiting requests of all models
+    remembered_max: int = 10_000  # models that are nowhere now, and whose sizes are still known
     memory_guess_bytes: int = 32 * 1024 * 1024  # for the first load, while nothing is known
     cache_enabled: bool = True  # ModelCacheSetting; else a model leaves after its last answer
-    turn_max_s: float = 1.0  # longest that a busy model keeps its place: see `eviction.busy`
+    turn_max_s: float = 1.0  # longest that a busy model keeps its place: see `room.busy`
 
     def __post_init__(self) -> None:
-        counts = {
-            "memory_bytes": self.memory_bytes,
-            "disk_bytes": self.disk_bytes,
-            "fetches_max": self.fetches_max,
-            "loads_max": self.loads_max,
-            "concurrency": self.concurrency,
-            "queue_per_model_max": self.queue_per_model_max,
-            "queue_max": self.queue_max,
-            "memory_guess_bytes": self.memory_guess_bytes,
-        }
-        for name, value in counts.items():
-            if value < 1:
+        for name, value in asdict(self).items():
+            if type(value) is int and value < 1:
                 raise ValueError(f"{name} is {value}; it has to be at least 1")

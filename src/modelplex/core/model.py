@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 
-from modelplex.core.events import Reason
+from modelplex.core.events import Reason, Refusal
 
 
 class State(Enum):
@@ -74,6 +74,8 @@ class Model:
     leaves_for: tuple[Reason, str | None] = (Reason.MEMORY, None)  # while it drains
     known_memory_bytes: int = 0  # as last measured; 0: never
     least_memory_bytes: int = 0  # a load with less ran out of memory
+    refused_until: float = 0.0  # it was just seen to be larger than all the room there is
+    refused_with: tuple[Refusal, str] = (Refusal.FAILED, "")  # meanwhile
     known_disk_bytes: int = 0  # as last fetched; 0: never
     least_disk_bytes: int = 0  # a fetch with less overran
     hits: int = 0  # requests forwarded
@@ -84,10 +86,6 @@ class Model:
     def __repr__(self) -> str:
         where = f"{self.name} {self.state.value}"
         return f"<Model {where} | {len(self.in_flight)} in flight, {len(self.queue)} waiting>"
-
-    def enter(self, state: State) -> None:
-        assert state in LEGAL[self.state], f"{self.name}: {self.state} -> {state}"
-        self.state = state
 
     @property
     def idle(self) -> bool:
@@ -106,7 +104,8 @@ class Model:
     @property
     def forgettable(self) -> bool:
         """Whether nothing was learned of it: a name that somebody made up leaves nothing behind."""
-        return not (self.known_disk_bytes or self.least_disk_bytes or self.pinned)
+        learned = self.known_disk_bytes or self.least_disk_bytes or self.refused_until
+        return not (learned or self.pinned)
 
     def end_journey(self) -> None:
         """It has arrived in memory, or nobody calls for it any more."""

@@ -9,7 +9,7 @@ last, or how often: actions that are carried out are not asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -85,8 +85,8 @@ class Endpoint:
     variants: tuple[Variant, ...]
 
     @property
-    def instances(self) -> Iterator[str]:
-        return (instance for variant in self.variants for instance in variant.instances)
+    def instances(self) -> list[str]:
+        return [instance for variant in self.variants for instance in variant.instances]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,6 @@ def _is_useless(instance: Instance, variant: Variant, now: float, delay_max_s: f
 
 
 def _delete(endpoint: Endpoint, here: list[Instance]) -> list[Action]:
-    if len(here) == len(list(endpoint.instances)) and not _stops(here):
+    if len(here) == len(endpoint.instances) and not _stops(here):
         return [Forget(endpoint.name)]
     return _stops(here)

@@ -1,11 +1,13 @@
-"""How much room a model needs, and who would have to make it. Nothing here changes anything."""
+"""How much room a model needs, and who has to make it. Nothing here changes anything.
+
+The least recently used go, the idle before the busy, and no more than needed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from modelplex.core import eviction
 from modelplex.core.budget import Budget
 from modelplex.core.holdings import Holdings
 from modelplex.core.model import Model, State
@@ -56,7 +58,7 @@ def disk_needed(here: Holdings, model: Model) -> int:
 def memory_candidates(here: Holdings, now: float) -> Candidates:
     """Who may have to leave memory, the first first, and how much each would free."""
     loaded, held = here.loaded.values(), here.memory.held
-    victims = chain(eviction.idle(loaded), eviction.busy(loaded, now))
+    victims = chain(idle(loaded), busy(loaded, now))
     return ((model, held[model.name]) for model in victims)
 
 
@@ -68,14 +70,14 @@ def disk_candidates(here: Holdings, ticket: int, now: float) -> Candidates:
     busy ones.
     """
     loaded, held = here.loaded.values(), here.disk.held
-    leaving = [here.models[name] for name in here.memory.leaving]
+    leaving = [*here.draining.values(), *here.unloading.values()]
     victims = chain(
         resting(here),
         (model for model in leaving if model.ticket is None),
-        eviction.idle(loaded),
+        idle(loaded),
         _behind(reversed(here.on_disk.values()), ticket),
         _behind(leaving, ticket),
-        eviction.busy(loaded, now),
+        busy(loaded, now),
     )
     return ((model, held[model.name]) for model in victims)
 
@@ -88,3 +90,44 @@ def _behind(models: Iterable[Model], ticket: int) -> Iterator[Model]:
 def resting(here: Holdings) -> Iterator[Model]:
     """Models that are on the disk and that nobody waits for, in order of last use."""
     return (model for model in here.on_disk.values() if model.ticket is None)
+
+
+def idle(loaded: Iterable[Model]) -> Iterator[Model]:
+    """Loaded models without work, in the order given (of last use). Pinned ones never go."""
+    return (model for model in loaded if model.idle and not model.pinned)
+
+
+def busy(loaded: Iterable[Model], now: float) -> Iterator[Model]:
+    """Loaded models that would have to be drained.
+
+    Not those whose turn has not ended: a model keeps its place for as long as it took to load, at
+    most `Limits.turn_max_s`, while it has work. Else two hot models with room for one would be
+    loaded for every single answer.
+    """
+    return (m for m in loaded if not m.idle and not m.pinned and m.turn_ends <= now)
+
+
+def choose(candidates: Iterable[tuple[Model, int]], needed_bytes: int) -> list[Model]:
+    """The victims that free `needed_bytes`, in order of the candidates; none if all do not suffice.
+
+    Candidates come in the order in which they may go, each with the bytes it would free. Of those
+    passed on the way, the ones that turn out not to be needed are spared, the latest first: a
+    large victim often makes the small ones before it unnecessary.
+    """
+    chosen: list[tuple[Model, int]] = []
+    surplus = -needed_bytes
+    for model, size in candidates:
+        if surplus >= 0:
+            break
+        if size > 0:
+            chosen.append((model, size))
+            surplus += size
+    if surplus < 0:
+        return []
+    victims = []
+    for model, size in reversed(chosen):
+        if size <= surplus:
+            surplus -= size
+        else:
+            victims.append(model)
+    return victims[::-1]

@@ -6,7 +6,6 @@ per vCPU, and a fixed number of vCPUs per size; the rest is listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,40 +14,26 @@ FULL_SIZE_BYTES = 64 * GIB  # a platform with this much memory gives instances t
 VCPUS_MIN = 1.0
 
 _GIB_PER_VCPU = {
+    1.875: "c4",
     2.0: "c5 c5d c6g c6gd c6gn c6i c6in c7g c7i c8g inf1",
-    4.0: "m4 m5 m5d m6g m6gd m6i m7i m8g g4dn g5 g6 g7 inf2 trn1 trn1n",
+    4.0: "t2 m4 m5 m5d m6g m6gd m6i m7i m8g g4dn g5 g6 g7 inf2 trn1 trn1n",
+    7.625: "p3",
     8.0: "r5 r5d r6g r6gd r6i r7gd r7i r8g dl1 g6e g7e",
+    32 / 3: "p5 p5e p5en p6-b200 trn2",
+    12.0: "p4d p4de",
+    15.25: "p2",
+    64 / 3: "p6-b300",
 }
 _PER_VCPU = {family: gib for gib, names in _GIB_PER_VCPU.items() for family in names.split()}
-_EXACT: dict[str, tuple[int, float]] = {  # vCPUs, GiB
+_EXACT: dict[str, tuple[int, float]] = {  # vCPUs, GiB: where a size is not as its family
     "t2.medium": (2, 4),
-    "t2.large": (2, 8),
-    "t2.xlarge": (4, 16),
-    "t2.2xlarge": (8, 32),
-    "c4.large": (2, 3.75),
-    "c4.xlarge": (4, 7.5),
-    "c4.2xlarge": (8, 15),
-    "c4.4xlarge": (16, 30),
     "c4.8xlarge": (36, 60),
-    "p2.xlarge": (4, 61),
-    "p2.8xlarge": (32, 488),
     "p2.16xlarge": (64, 732),
-    "p3.2xlarge": (8, 61),
-    "p3.8xlarge": (32, 244),
-    "p3.16xlarge": (64, 488),
-    "p4d.24xlarge": (96, 1152),
-    "p4de.24xlarge": (96, 1152),
     "p5.4xlarge": (16, 256),
-    "p5.48xlarge": (192, 2048),
-    "p5e.48xlarge": (192, 2048),
-    "p5en.48xlarge": (192, 2048),
-    "p6-b200.48xlarge": (192, 2048),
-    "p6-b300.48xlarge": (192, 4096),
     "p6e-gb200.36xlarge": (144, 960),
     "g7e.12xlarge": (48, 512),
     "g7e.24xlarge": (96, 1024),
     "g7e.48xlarge": (192, 2048),
-    "trn2.48xlarge": (192, 2048),
 }
 _SIZES = {"medium": 1, "large": 2, "xlarge": 4}  # vCPUs; an Nxlarge has 4 N
 
@@ -115,11 +100,6 @@ def size(
     memory = int(kind.memory_gib * GIB * share)
     disk = int(platform_disk_bytes * min(1.0, memory / platform_memory_bytes))
     return Size(memory, disk, max(VCPUS_MIN, kind.vcpus * share))
-
-
-def fits(sizes: Iterable[Size], platform_memory_bytes: int) -> bool:
-    """Whether the platform has the memory for all these instances."""
-    return sum(each.memory_bytes for each in sizes) <= platform_memory_bytes
 
 
 def describe_rule(platform_memory_bytes: int, instance_scale: float = 0.0) -> str:

@@ -9,7 +9,8 @@ from modelplex.aws.errors import ServiceUnavailable
 from modelplex.aws.signatures import Signed
 from modelplex.gateway.forwarding import end_to_end, passed
 from modelplex.gateway.services import Service
-from modelplex.http.client import BadMessage, Client, ConnectFailed, ConnectionLost
+from modelplex.http.client import Client
+from modelplex.http.errors import BadMessage, ConnectFailed, ConnectionLost
 from modelplex.http.messages import Request, Response
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Control:
                 answer = await self._client.request(
                     method, target, headers, body, timeout_s=self._timeout_s
                 )
-                return await passed(answer)
+                return passed(answer)
             except (ConnectFailed, ConnectionLost) as error:
                 untouched = isinstance(error, ConnectFailed) or error.unread
                 if not untouched or asyncio.get_running_loop().time() > deadline:

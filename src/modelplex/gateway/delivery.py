@@ -13,14 +13,8 @@ from collections.abc import Callable, Sequence
 
 from modelplex.aws.errors import InternalFailure, ServiceUnavailable
 from modelplex.gateway.fleet import Fleet, Instance, Variant
-from modelplex.http.client import (
-    BadMessage,
-    Client,
-    ClientLimits,
-    ClientResponse,
-    ConnectFailed,
-    ConnectionLost,
-)
+from modelplex.http.client import Client, ClientLimits, ClientResponse
+from modelplex.http.errors import BadMessage, ConnectFailed, ConnectionLost
 from modelplex.http.messages import Header, first
 
 log = logging.getLogger(__name__)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
 import uuid
 from collections.abc import Callable
 
+from modelplex.aws.claims import SignatureError
 from modelplex.aws.errors import (
     InternalFailure,
     RequestEntityTooLarge,
@@ -16,7 +18,7 @@ from modelplex.aws.errors import (
     for_signature,
     respond,
 )
-from modelplex.aws.signatures import SignatureError, Signed, Verifier, payload_hash
+from modelplex.aws.signatures import Signed, Verifier, payload_hash
 from modelplex.gateway.control import Control
 from modelplex.gateway.runtime import Runtime
 from modelplex.gateway.s3 import S3 as S3Proxy
@@ -55,14 +57,16 @@ class Door:
         self._body_bytes_max = body_bytes_max
         self._control_body_bytes_max = control_body_bytes_max
         self._clock = clock
+        self._id_prefix = str(uuid.uuid4())[:24]  # of request ids, which look like UUIDs
+        self._numbers = itertools.count(1)
 
     async def handle(self, request: Request) -> Response:
         """The answer to one request, in the form of the service it is for."""
         started = time.perf_counter()
         service = identify(request)
-        request_id = str(uuid.uuid4())
+        request_id = f"{self._id_prefix}{next(self._numbers):012x}"
         if service is S3 and request.path == b"/ping" and _is_anonymous(request):
-            return _healthy()
+            return _ping(self._runtime.ready)
         try:
             response = await self._answer(service, request, request_id)
         except ServiceError as error:
@@ -116,9 +120,9 @@ def _is_anonymous(request: Request) -> bool:
     return not request.header(b"authorization") and b"X-Amz-" not in request.query
 
 
-def _healthy() -> Response:
-    body = json.dumps({"status": "Healthy"}).encode()
-    return Response(200, [(b"content-type", b"application/json")], body)
+def _ping(ready: bool) -> Response:
+    body = json.dumps({"status": "Healthy" if ready else "Starting"}).encode()
+    return Response(200 if ready else 503, [(b"content-type", b"application/json")], body)
 
 
 def _log(request: Request, service: Service, status: int, started: float, request_id: str) -> None:

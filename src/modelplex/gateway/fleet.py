@@ -11,7 +11,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from modelplex.http.client import BadMessage, Client, ClientResponse
+from modelplex.http.client import Client, ClientResponse
+from modelplex.http.errors import BadMessage
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Fleet:
         self._change = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         self._connected = False
+        self.informed = False  # whether there has been a snapshot yet
 
     @property
     def instances(self) -> frozenset[Instance]:
@@ -143,6 +145,7 @@ class Fleet:
 
     def _take(self, document: dict[str, Any]) -> None:
         self._endpoints = {n: _endpoint(n, e) for n, e in document["endpoints"].items()}
+        self.informed = True
         self._change.set()
         self._change = asyncio.Event()
 

@@ -7,33 +7,24 @@ from modelplex.http.messages import Header, Response
 
 # RFC 9110 7.6.1, and Expect, which is between a client and the first server it meets.
 _HOP_BY_HOP = frozenset(
-    [
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"expect",
-    ]
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"transfer-encoding upgrade expect".split()
 )
 
 
 def end_to_end(headers: list[Header]) -> list[Header]:
     """The headers that are meant for the last server, or the first client."""
-    named: frozenset[bytes] = frozenset()
-    for name, value in headers:
-        if name == b"connection":
-            named |= {word.strip() for word in value.lower().split(b",")}
-    return [h for h in headers if h[0] not in _HOP_BY_HOP and h[0] not in named]
+    kept = [header for header in headers if header[0] not in _HOP_BY_HOP]
+    if len(kept) < len(headers):
+        named = b",".join([value.lower() for name, value in headers if name == b"connection"])
+        ended = {name.strip() for name in named.split(b",")}
+        kept = [header for header in kept if header[0] not in ended]
+    return kept
 
 
-async def passed(answer: ClientResponse) -> Response:
+def passed(answer: ClientResponse) -> Response:
     """A server's answer as ours, streamed unless it is all here already."""
-    headers = end_to_end(answer.headers)
-    if answer.body.complete and answer.body.length:
-        return Response(answer.status, headers, await answer.read(answer.body.length))
-    return Response(answer.status, headers, answer)
+    whole = answer.body.complete and answer.body.length
+    return Response(
+        answer.status, end_to_end(answer.headers), answer.body.take() if whole else answer
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from modelplex.aws import shapes
@@ -15,8 +15,7 @@ from modelplex.gateway.delivery import Delivery, Order
 from modelplex.gateway.fleet import Endpoint, Fleet, Variant
 from modelplex.gateway.forwarding import passed
 from modelplex.gateway.services import RUNTIME_PATH
-from modelplex.http.client import ClientResponse
-from modelplex.http.messages import Header, Request, Response
+from modelplex.http.messages import Header, Request, Response, first
 
 _OPERATIONS = {
     b"invocations": "InvokeEndpoint",
@@ -48,17 +47,31 @@ _MEMBERS = _header_members()
 _NAMES = {member: name for name, member in _MEMBERS.items()}
 
 
+class _Call(NamedTuple):
+    """What a request asks for."""
+
+    endpoint: str
+    variant: str | None
+    model: str | None
+    headers: tuple[Header, ...]  # for the instance
+
+
 @functools.lru_cache(1024)  # few callers, each with the same few headers
-def _checked(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> dict[str, Any]:
-    """The request as a document of the service's model; shared, so not to be changed."""
-    document = {"EndpointName": unquote(endpoint.decode("latin-1"))}
+def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call:
+    """The request, checked against the service's model."""
+    document: dict[str, Any] = {"EndpointName": unquote(endpoint.decode("latin-1"))}
     for name, value in headers:
         document.setdefault(_MEMBERS[name], value.decode("latin-1"))
     document = shapes.validate(shapes.load("sagemaker-runtime"), operation, document)
     for member in _UNSUPPORTED:
         if member in document:
             raise ValidationError(f"{member} is not supported by modelplex.")
-    return document
+    return _Call(
+        document["EndpointName"],
+        document.get("TargetVariant"),
+        document.get("TargetModel"),
+        tuple((_NAMES[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document),
+    )
 
 
 class Runtime:
@@ -76,27 +89,26 @@ class Runtime:
         self._account = account
         self._draw = draw
 
+    @property
+    def ready(self) -> bool:
+        """Whether the endpoints are known; before, everything would be "not found"."""
+        return self._fleet.informed
+
     async def invoke(self, request: Request, body: bytes, request_id: str) -> Response:
         """The answer to one request whose signature is verified; raises ServiceError."""
-        document = self._document(request)
-        name = document["EndpointName"]
-        endpoint = await self._endpoint(name)
-        variant = _variant(endpoint, document.get("TargetVariant"), self._draw())
-        target = document.get("TargetModel")
-        _check_target(name, variant, target)
-        headers = [(_NAMES[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document]
-        headers.append((b"x-amzn-requestid", request_id.encode()))
-        order = self._order(target)
-        answer = await self._delivery.send(name, variant, order, headers, body)
-        return await _answer(answer, variant, request_id)
-
-    def _document(self, request: Request) -> dict[str, Any]:
-        """The request as a document of the service's model, checked against it."""
-        match = RUNTIME_PATH.fullmatch(request.path)
-        assert match is not None  # services.identify has seen it
-        operation = _OPERATIONS[match[2]]
-        given = tuple([header for header in request.headers if header[0] in _MEMBERS])
-        return _checked(operation, match[1], given)
+        call = _call(request)
+        endpoint = await self._endpoint(call.endpoint)
+        variant = _variant(endpoint, call.variant, self._draw())
+        _check_target(endpoint.name, variant, call.model)
+        id_header = (b"x-amzn-requestid", request_id.encode())
+        answer = await self._delivery.send(
+            endpoint.name, variant, self._order(call.model), [*call.headers, id_header], body
+        )
+        response = passed(answer)
+        response.headers.append((b"x-amzn-invoked-production-variant", variant.name.encode()))
+        if not first(response.headers, b"x-amzn-requestid"):
+            response.headers.append(id_header)
+        return response
 
     async def _endpoint(self, name: str) -> Endpoint:
         endpoint = await self._fleet.find(name)
@@ -114,6 +126,13 @@ class Runtime:
             return lambda instances: routing.rank(target, instances)
         draw = self._draw()
         return lambda instances: routing.pick_any(instances, draw)
+
+
+def _call(request: Request) -> _Call:
+    match = RUNTIME_PATH.fullmatch(request.path)
+    assert match is not None  # services.identify has seen it
+    given = tuple([header for header in request.headers if header[0] in _MEMBERS])
+    return _read(_OPERATIONS[match[2]], match[1], given)
 
 
 def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:
@@ -142,12 +161,3 @@ def _check_target(endpoint: str, variant: Variant, target: str | None) -> None:
             f"Invalid target model {target!r}: it must be a relative path below the endpoint's "
             "model data prefix, without empty, '.' or '..' parts and without backslashes."
         )
-
-
-async def _answer(answer: ClientResponse, variant: Variant, request_id: str) -> Response:
-    response = await passed(answer)
-    named: list[Header] = [(b"x-amzn-invoked-production-variant", variant.name.encode())]
-    if not answer.header(b"x-amzn-requestid"):
-        named.append((b"x-amzn-requestid", request_id.encode()))
-    response.headers += named
-    return response

@@ -18,13 +18,8 @@ from urllib.parse import urlsplit
 from modelplex.aws.errors import S3NotImplemented, ServiceUnavailable
 from modelplex.aws.signatures import Keys, Signed, sign
 from modelplex.gateway.forwarding import end_to_end, passed
-from modelplex.http.client import (
-    Client,
-    ClientLimits,
-    ClientResponse,
-    ConnectFailed,
-    ConnectionLost,
-)
+from modelplex.http.client import Client, ClientLimits, ClientResponse
+from modelplex.http.errors import ConnectFailed, ConnectionLost
 from modelplex.http.messages import Header, Request, Response, first
 
 log = logging.getLogger(__name__)
@@ -139,7 +134,7 @@ class S3:
         if request.body.complete and (request.body.length or 0) <= _SMALL_BODY_MAX:
             body = await request.body.read(_SMALL_BODY_MAX)
         answer = await self._send(request.method, target, headers, body)
-        response = await passed(answer)
+        response = passed(answer)
         if request.header(b"range"):
             _mark_part(response)
         return response

@@ -33,19 +33,6 @@ class Body:
     BodyTooLarge.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_flow",
-        "_paused",
-        "_size",
-        "_timeout_s",
-        "_waiter",
-        "_wake_above",
-        "complete",
-        "error",
-        "length",
-    )
-
     def __init__(self, length: int | None, flow: Flow | None, timeout_s: float) -> None:
         """`timeout_s`: the longest wait for a whole `read`, or for the next piece."""
         self.length = length
@@ -70,6 +57,12 @@ class Body:
 
     # -- the reader's side -----------------------------------------------------------------------
 
+    def take(self) -> bytes:
+        """Everything that is buffered, without a copy when it is one piece."""
+        chunks, self._chunks, self._size = self._chunks, [], 0
+        self._resume()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
     async def read(self, limit: int) -> bytes:
         """All of it, at most `limit` bytes: else BodyTooLarge, at once if the length is known."""
         if self.length is not None and self.length > limit:
@@ -78,12 +71,12 @@ class Body:
             await self._arrival(limit)
         if self._size > limit:
             raise self._fail(BodyTooLarge(limit))
-        return self._take()
+        return self.take()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             if self._chunks:
-                yield self._take()
+                yield self.take()
             elif self.complete:
                 return
             else:
@@ -113,12 +106,6 @@ class Body:
                 self._waiter = None
         if self.error is not None:
             raise self.error
-
-    def _take(self) -> bytes:
-        """Everything that is buffered, without a copy when it is one piece."""
-        chunks, self._chunks, self._size = self._chunks, [], 0
-        self._resume()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _resume(self) -> None:
         if self._paused and self._flow is not None:

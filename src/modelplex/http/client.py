@@ -12,26 +12,11 @@ from typing import Any
 
 from modelplex.http.addresses import TcpAddress, UnixAddress, connect_unix, parse_address
 from modelplex.http.client_connection import ClientConnection
-from modelplex.http.errors import (
-    BadMessage,
-    BodyTimeout,
-    BodyTooLarge,
-    ConnectFailed,
-    ConnectionLost,
-)
-from modelplex.http.exchange import ClientLimits, ClientResponse, OnInterim
-from modelplex.http.messages import Data, Header
+from modelplex.http.errors import BadMessage, ConnectFailed
+from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange, OnInterim
+from modelplex.http.messages import Data, Header, encode_head, first
 
-__all__ = [
-    "BadMessage",
-    "BodyTimeout",
-    "BodyTooLarge",
-    "Client",
-    "ClientLimits",
-    "ClientResponse",
-    "ConnectFailed",
-    "ConnectionLost",
-]
+__all__ = ["Client", "ClientLimits", "ClientResponse"]
 
 _JSON_BYTES_MAX = 64 * 1024 * 1024  # of one of our own processes' answers
 _CLOSE_S = 5.0
@@ -52,16 +37,16 @@ class Client:
         self._host = _host(self._address)
         self._connections: set[ClientConnection] = set()
         self._idle: deque[ClientConnection] = deque()
-        self._waiters: deque[asyncio.Future[ClientConnection | None]] = deque()
-        self._opening = 0
+        self._places = asyncio.Semaphore(self._limits.connections_max)  # for requests
+        self._waiting = 0  # requests without a place
+        self._busy = 0  # requests with one
         self._closed = False
         self._progress = asyncio.Event()  # a connection is gone
-        self._reaper: asyncio.TimerHandle | None = None
 
     @property
     def in_use(self) -> bool:
         """Whether a request is on its way or a response is still arriving."""
-        return self._opening + len(self._connections) > len(self._idle)
+        return self._busy > 0
 
     async def request(
         self,
@@ -80,13 +65,16 @@ class Client:
         with each 1xx response. ConnectFailed, ConnectionLost, BadMessage, TimeoutError, and
         whatever iterating over the body raises.
         """
-        complete = self._complete(method, headers, body)
+        headers = self._complete(method, headers, body)
+        head = encode_head(b"%s %s HTTP/1.1" % (method.encode(), target), headers)
         connection = await self._acquire()
-        if timeout_s is None:
-            timeout_s = self._limits.response_timeout_s
-        return await connection.exchange(
-            method, target, complete, body, timeout_s=timeout_s, on_interim=on_interim
+        exchange = Exchange(
+            asyncio.get_running_loop().create_future(),
+            self._limits.response_timeout_s if timeout_s is None else timeout_s,
+            on_interim,
+            bodiless=method == "HEAD",
         )
+        return await connection.carry(exchange, head, body, first(headers, b"content-length"))
 
     async def json(
         self, method: str, target: str, document: object = None, *, timeout_s: float = 10.0
@@ -114,11 +102,6 @@ class Client:
     async def close(self) -> None:
         """Closes all connections; running requests fail with ConnectionLost, later ones too."""
         self._closed = True
-        if self._reaper is not None:
-            self._reaper.cancel()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
         for connection in list(self._connections):
             connection.abort()
         with contextlib.suppress(TimeoutError):
@@ -143,57 +126,51 @@ class Client:
     # -- the pool --------------------------------------------------------------------------------
 
     async def _acquire(self) -> ClientConnection:
+        """A place and a connection; `_free` or `_lost` gives the place back."""
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()
+        self._busy += 1
         while self._idle:
             connection = self._idle.pop()  # the youngest: the others may become old enough to close
             if connection.usable:
                 return connection
-        if self._closed:
-            raise ConnectFailed(f"the client of {self.address} is closed")
-        if len(self._connections) + self._opening < self._limits.connections_max:
+            self._connections.discard(connection)  # it held no place: `_lost` has none to give back
+        try:
+            if self._closed:
+                raise ConnectFailed(f"the client of {self.address} is closed")
             return await self._open()
-        given = await self._wait()
-        return given if given is not None and given.usable else await self._open()
+        except BaseException:
+            self._leave()
+            raise
 
-    async def _wait(self) -> ClientConnection | None:
-        """A connection that became free, or None: a place for a new one (or the pool's end)."""
+    async def _wait(self) -> None:
         limits = self._limits
-        if len(self._waiters) >= limits.waiters_max:
+        if self._waiting >= limits.waiters_max:
             raise ConnectFailed(f"{limits.waiters_max} requests already wait for {self.address}")
-        waiter: asyncio.Future[ClientConnection | None]
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiting += 1
         try:
             async with asyncio.timeout(limits.connect_timeout_s):
-                return await waiter
-        except asyncio.CancelledError:
-            self._withdraw(waiter)
-            raise
+                await self._places.acquire()
         except TimeoutError:
-            self._withdraw(waiter)
             raise ConnectFailed(
                 f"all {limits.connections_max} connections to {self.address} were busy for "
                 f"{limits.connect_timeout_s:g} s"
             ) from None
+        finally:
+            self._waiting -= 1
 
-    def _withdraw(self, waiter: asyncio.Future[ClientConnection | None]) -> None:
-        """A waiter that gives up passes on what it may have been given in the same moment."""
-        if waiter.cancelled():
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
-        elif waiter.done() and (connection := waiter.result()) is not None:
-            self._free(connection)
-        else:
-            self._next_may_open()
+    def _leave(self) -> None:
+        self._busy -= 1
+        self._places.release()
 
     async def _open(self) -> ClientConnection:
-        self._opening += 1
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 connection = await self._connect()
         except OSError as error:  # TimeoutError and ssl.SSLError are among them
             raise ConnectFailed(f"cannot connect to {self.address}: {error!r}") from error
-        finally:
-            self._opening -= 1
         if self._closed or not connection.usable:
             connection.abort()
             raise ConnectFailed(f"{self.address} closed the connection at once")
@@ -212,41 +189,16 @@ class Client:
         return connection
 
     def _free(self, connection: ClientConnection) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
         self._idle.append(connection)
-        if self._reaper is None:
-            self._reaper = loop.call_later(self._limits.idle_timeout_s, self._reap)
+        self._leave()
 
     def _lost(self, connection: ClientConnection) -> None:
-        self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        elif connection in self._connections:
+            self._leave()
+        self._connections.discard(connection)
         self._progress.set()
-        self._next_may_open()
-
-    def _next_may_open(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def _reap(self) -> None:
-        """Closes what has been unused for too long; the oldest are at the left."""
-        self._reaper = None
-        loop = asyncio.get_running_loop()
-        timeout_s = self._limits.idle_timeout_s
-        while self._idle and loop.time() - self._idle[0].idle_since >= timeout_s:
-            self._idle.popleft().abort()
-        if self._idle:
-            due = self._idle[0].idle_since + timeout_s
-            self._reaper = loop.call_at(due, self._reap)
 
 
 def _tls(address: UnixAddress | TcpAddress) -> ssl.SSLContext | None:

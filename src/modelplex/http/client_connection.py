@@ -12,12 +12,11 @@ import httptools
 
 from modelplex.http.body import Body
 from modelplex.http.errors import BadMessage, ConnectionLost
-from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange, OnInterim
-from modelplex.http.messages import Data, Header, encode_head, first
+from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange
+from modelplex.http.messages import Data, first
+from modelplex.http.outlet import Outlet
 
-_JOIN_MAX = 64 * 1024  # bytes; a body up to this is copied behind its head: one buffer, one write
 _LINGER_S = 5.0  # a server that has answered gets so long to read the rest of the request
-_HIGH_WATER = 256 * 1024  # bytes not yet taken by the kernel: the sender waits
 
 
 class ClientConnection(asyncio.Protocol):
@@ -28,6 +27,7 @@ class ClientConnection(asyncio.Protocol):
     """
 
     _transport: asyncio.Transport
+    _outlet: Outlet
     _unix: bool
 
     def __init__(
@@ -42,94 +42,79 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._writing_paused = False
-        self._gone = False
-        self.idle_since = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = math.inf
 
     @property
     def usable(self) -> bool:
         """Whether a request may be written: nobody has closed it as far as can be seen."""
-        return not self._gone and not self._transport.is_closing()
+        return not self._outlet.lost and not self._transport.is_closing()
 
     def abort(self) -> None:
         """Closes the connection now; what it was doing fails with ConnectionLost."""
         self._transport.abort()
 
-    async def exchange(
-        self,
-        method: str,
-        target: bytes,
-        headers: list[Header],
-        body: Data | AsyncIterable[bytes],
-        *,
-        timeout_s: float,
-        on_interim: OnInterim | None,
+    async def carry(
+        self, exchange: Exchange, head: bytes, body: Data | AsyncIterable[bytes], length: bytes
     ) -> ClientResponse:
         """Sends a request and returns when the response's headers are here.
 
-        TimeoutError after `timeout_s`. Any failure, also a cancellation, ends the connection.
+        `length` is its Content-Length, b"" for none: a streamed body is then sent in chunks.
+        Any failure, also a cancellation, ends the connection.
         """
-        head = encode_head(b"%s %s HTTP/1.1" % (method.encode(), target), headers)
-        exchange = Exchange(self._loop.create_future(), on_interim, method == "HEAD")
         self._exchange = exchange
+        self._watch(exchange.timeout_s)
         if isinstance(body, (bytes, bytearray, memoryview)):
-            self._write_whole(head, body)
+            self._outlet.write(head, body)
         else:
-            self._transport.write(head)
-            chunked = not first(headers, b"content-length")
-            exchange.sender = self._loop.create_task(self._send(exchange, body, chunked))
-        timer = self._loop.call_later(timeout_s, self._expire, exchange, timeout_s)
+            self._outlet.write(head)
+            exchange.sender = self._loop.create_task(self._send(exchange, body, length))
         try:
             return await exchange.head
         except BaseException:
             self._transport.abort()
             raise
-        finally:
-            timer.cancel()
 
-    # -- sending ---------------------------------------------------------------------------------
-
-    def _write_whole(self, head: bytes, body: Data) -> None:
-        if len(body) <= _JOIN_MAX:
-            self._transport.write(head + body if body else head)
-        else:
-            self._transport.writelines([head, body])
-
-    async def _send(self, exchange: Exchange, body: AsyncIterable[bytes], chunked: bool) -> None:
+    async def _send(self, exchange: Exchange, body: AsyncIterable[bytes], length: bytes) -> None:
         """The task that streams a request's body; its failure is the exchange's failure."""
         try:
-            async for piece in body:
-                if chunked and piece:
-                    self._transport.writelines([b"%x\r\n" % len(piece), piece, b"\r\n"])
-                else:
-                    self._transport.write(piece)
-                await self._drain()
-            if chunked:
-                self._transport.write(b"0\r\n\r\n")
+            await self._outlet.stream(body, length, chunked=not length)
         except Exception as error:
-            self._fail(error)
+            exchange.fail(error)
             self._transport.abort()
         exchange.sender = None
         if exchange.answered:
             self._finish(exchange)
 
-    async def _drain(self) -> None:
-        if self._writing_paused and not self._gone:
-            self._drained = self._loop.create_future()
-            await self._drained
-        if self._gone:
-            raise ConnectionLost("the server went away", sent=True)
+    def _watch(self, delay_s: float) -> None:
+        """Has `_ring` called in so long.
 
-    def _expire(self, exchange: Exchange, timeout_s: float) -> None:
-        if not exchange.head.done():
-            exchange.head.set_exception(TimeoutError(f"no response within {timeout_s:g} s"))
+        One timer does for many requests: it is left alone until it rings, usually too early.
+        """
+        self._deadline = self._loop.time() + delay_s
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        left_s = self._deadline - self._loop.time()
+        exchange = self._exchange
+        if left_s > 0:
+            self._watch(left_s)
+        elif exchange is None:
+            self._transport.abort()  # unused for too long
+        elif not exchange.head.done():
+            late = TimeoutError(f"no response within {exchange.timeout_s:g} s")
+            exchange.head.set_exception(late)
 
     # -- asyncio's calls -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._outlet = Outlet(self._transport)
         self._unix = transport.get_extra_info("socket").family == socket.AF_UNIX
 
     def data_received(self, data: bytes) -> None:
@@ -141,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             reason = error.__context__ if isinstance(error.__context__, BadMessage) else error
-            self._fail(BadMessage(f"the server's response is not valid HTTP/1.1: {reason}"))
+            exchange.fail(BadMessage(f"the server's response is not valid HTTP/1.1: {reason}"))
             self._transport.abort()
 
     def eof_received(self) -> None:
@@ -153,35 +138,24 @@ class ClientConnection(asyncio.Protocol):
             exchange.body.finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone = True
-        reason = str(exc) if exc is not None else "closed by the server"
-        # A Unix socket reports a reset only if its peer closed it with bytes of ours unread.
-        unread = self._unix and isinstance(exc, BrokenPipeError | ConnectionResetError)
-        self._fail(ConnectionLost(f"the connection was lost: {reason}", sent=True, unread=unread))
-        if self._exchange is not None and self._exchange.sender is not None:
-            self._exchange.sender.cancel()
-        self._wake()
+        self._outlet.lose()
+        if self._timer is not None:
+            self._timer.cancel()
+        if (exchange := self._exchange) is not None:
+            reason = str(exc) if exc is not None else "closed by the server"
+            # A Unix socket reports a reset only if its peer closed it with bytes of ours unread.
+            unread = self._unix and isinstance(exc, BrokenPipeError | ConnectionResetError)
+            reason = f"the connection was lost: {reason}"
+            exchange.fail(ConnectionLost(reason, sent=True, unread=unread))
+            if exchange.sender is not None:
+                exchange.sender.cancel()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-    def _fail(self, error: Exception) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
-        if not exchange.head.done():
-            exchange.head.set_exception(error)
-        if exchange.body is not None:
-            exchange.body.fail(error)
+        self._outlet.resume()
 
     # -- calls of the body -----------------------------------------------------------------------
 
@@ -218,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._exchange
         assert exchange is not None
         exchange.status = self._parser.get_status_code()
-        if exchange.interim:
+        if exchange.status < 200:
             if exchange.on_interim is not None:
                 exchange.on_interim(exchange.status, exchange.headers)
             return
@@ -238,7 +212,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
-        if exchange is not None and not exchange.interim and not exchange.answered:
+        if exchange is not None and exchange.body is not None and not exchange.answered:
             self._answered(exchange)
 
     def _answered(self, exchange: Exchange) -> None:
@@ -263,4 +237,5 @@ class ClientConnection(asyncio.Protocol):
             return
         if exchange.bodiless:  # llhttp would wait for the body that a HEAD's answer announces
             self._parser = httptools.HttpResponseParser(self)
+        self._watch(self._limits.idle_timeout_s)
         self._on_free(self)

@@ -10,12 +10,23 @@ from typing import Protocol, cast
 
 from modelplex.http.body import Body
 from modelplex.http.errors import BadMessage, BodyTimeout, BodyTooLarge, ConnectionLost
-from modelplex.http.messages import Handler, Request, Response, explain, first
-from modelplex.http.reading import PIPELINED_MAX, Refused, RequestReader, ServerLimits
-from modelplex.http.writing import ResponseWriter
+from modelplex.http.messages import (
+    Handler,
+    Header,
+    Request,
+    Response,
+    encode_head,
+    explain,
+    first,
+    status_line,
+)
+from modelplex.http.outlet import Outlet
+from modelplex.http.reading import Refused, RequestReader, ServerLimits
+from modelplex.http.writing import send
 
 log = logging.getLogger(__name__)
 
+_PIPELINED_MAX = 256  # requests a client may send ahead of their answers
 _QUEUE_PAUSE = 16  # requests waiting on one connection: reading from it stops
 _LINGER_S = 5.0  # a client that is still sending gets so long to read its answer
 
@@ -40,7 +51,7 @@ class ServerConnection(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _reader: RequestReader
-    _writer: ResponseWriter
+    _outlet: Outlet
     task: asyncio.Task[None]
 
     def __init__(self, host: Host) -> None:
@@ -61,10 +72,10 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         limits = self._host.limits
-        self._writer = ResponseWriter(self._transport, limits.write_timeout_s)
+        self._outlet = Outlet(self._transport, limits.write_timeout_s)
         peer = transport.get_extra_info("peername")
-        name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
-        self._reader = RequestReader(limits, name, self, self._writer.interim, self._enqueue)
+        self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+        self._reader = RequestReader(limits, self)
         self.task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
@@ -83,21 +94,21 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
         self._reader.abort(ConnectionLost("the client went away", sent=True))
-        self._writer.lose()
+        self._outlet.lose()
         self.task.cancel()
         self._host.forget(self)
 
     def pause_writing(self) -> None:
-        self._writer.pause()
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
-        self._writer.resume()
+        self._outlet.resume()
 
     # -- the server's calls ----------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
         """Ends what has lasted too long; called by the server every now and then."""
-        if now > self._writer.deadline:
+        if now > self._outlet.deadline:
             log.info("http.slow_reader", extra={"timeout_s": self._host.limits.write_timeout_s})
             self._transport.abort()
         elif now > self._read_deadline:
@@ -105,12 +116,12 @@ class ServerConnection(asyncio.Protocol):
             if self._reader.in_head:
                 self._refuse(Refused(408, "the request did not arrive in time"))
             else:
-                self._writer.close()
+                self._outlet.close()
 
     def stop(self) -> None:
         """Closes a connection that is answering nothing; others close after their answer."""
         if self._current is None and not self._queue:
-            self._writer.close()
+            self._outlet.close()
 
     def abort(self) -> None:
         """Closes it now; connection_lost follows and cancels the handler."""
@@ -135,9 +146,13 @@ class ServerConnection(asyncio.Protocol):
             request.headers = [h for h in request.headers if h[0] != b"expect"]
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _enqueue(self, request: Request) -> None:
-        if len(self._queue) >= PIPELINED_MAX:
-            raise Refused(400, f"more than {PIPELINED_MAX} requests sent ahead of their answers")
+    async def interim(self, status: int, headers: list[Header]) -> None:
+        self._outlet.write(encode_head(status_line(status), headers))
+        await self._outlet.drain()
+
+    def deliver(self, request: Request) -> None:
+        if len(self._queue) >= _PIPELINED_MAX:
+            raise Refused(400, f"more than {_PIPELINED_MAX} requests sent ahead of their answers")
         self._timing_head = False
         self._read_deadline = math.inf
         self._push(request)
@@ -172,12 +187,12 @@ class ServerConnection(asyncio.Protocol):
             while await self._answer(await self._next()):
                 pass
         except ConnectionLost:
-            pass
+            self._transport.abort()
         except Exception:
             log.exception("http.connection_failed")
             self._transport.abort()
         finally:
-            self._writer.close()
+            self._outlet.close()
 
     async def _next(self) -> Request | Refused:
         if not self._queue:
@@ -194,13 +209,13 @@ class ServerConnection(asyncio.Protocol):
         """Answers one request; whether there may be another."""
         if isinstance(item, Refused):
             request = Request("GET", b"*", [], Body.of(b""), "")
-            await self._writer.send(request, explain(item.status, str(item)), last=True)
+            await send(self._outlet, request, explain(item.status, str(item)), last=True)
             await self._linger()
             return False
         self._current = item
         try:
             response = await self._handle(item)
-            keep = await self._writer.send(item, response, last=self._host.closing)
+            keep = await send(self._outlet, item, response, last=self._host.closing)
         finally:
             self._current = None
         if not item.body.complete:

@@ -25,21 +25,17 @@ class ClientLimits:
     headers_bytes_max: int = 64 * 1024
 
 
+@dataclass(slots=True, eq=False)
 class ClientResponse:
     """A response whose headers are here and whose body may still be arriving.
 
     Read it to its end or `discard` it: until then it holds its connection.
     """
 
-    __slots__ = ("_abort", "body", "headers", "status")
-
-    def __init__(
-        self, status: int, headers: list[Header], body: Body, abort: Callable[[], None]
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self._abort = abort
+    status: int
+    headers: list[Header]
+    body: Body
+    abort: Callable[[], None]  # of its connection
 
     def header(self, name: bytes, default: bytes = b"") -> bytes:
         """The first header of that (lower-case) name."""
@@ -62,7 +58,7 @@ class ClientResponse:
     async def discard(self) -> None:
         """Wants no more of the body; closes the connection if it has not all arrived."""
         if not self.body.complete:
-            self._abort()
+            self.abort()
 
 
 @dataclass(slots=True)
@@ -70,6 +66,7 @@ class Exchange:
     """One request on its way and what is known of its response."""
 
     head: asyncio.Future[ClientResponse]
+    timeout_s: float  # until `head`
     on_interim: OnInterim | None
     bodiless: bool  # a HEAD: the response ends with its headers
     sender: asyncio.Task[None] | None = None
@@ -79,6 +76,9 @@ class Exchange:
     body: Body | None = None
     answered: bool = False  # the response is complete
 
-    @property
-    def interim(self) -> bool:
-        return 100 <= self.status < 200
+    def fail(self, error: Exception) -> None:
+        """Tells whoever waits for the response, or reads its body."""
+        if not self.head.done():
+            self.head.set_exception(error)
+        if self.body is not None:
+            self.body.fail(error)

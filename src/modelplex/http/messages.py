@@ -18,30 +18,18 @@ Interim = Callable[[int, list[Header]], Awaitable[None]]
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 
 
+@dataclass(slots=True, eq=False)
 class Request:
     """One request as a server hands it to its handler; its body may still be arriving."""
 
-    __slots__ = ("_interim", "body", "headers", "http10", "keep_alive", "method", "peer", "target")
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        headers: list[Header],
-        body: Body,
-        peer: str,
-        *,
-        interim: Interim | None = None,
-    ) -> None:
-        """`interim` sends a 1xx response to the client; None where nobody could see it."""
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.peer = peer
-        self.http10 = False  # then neither chunks nor 1xx responses are understood
-        self.keep_alive = True  # False: the client will send no other request
-        self._interim = interim
+    method: str
+    target: bytes
+    headers: list[Header]
+    body: Body
+    peer: str
+    send_interim: Interim | None = None  # None: nobody could see a 1xx response
+    http10: bool = False  # then neither chunks nor 1xx responses are understood
+    keep_alive: bool = True  # False: the client will send no other request
 
     @property
     def path(self) -> bytes:
@@ -59,8 +47,8 @@ class Request:
 
     async def interim(self, status: int, headers: list[Header]) -> None:
         """Tells the client something before the answer; dropped for an HTTP/1.0 client."""
-        if self._interim is not None and not self.http10:
-            await self._interim(status, headers)
+        if self.send_interim is not None and not self.http10:
+            await self.send_interim(status, headers)
 
 
 @dataclass(slots=True)

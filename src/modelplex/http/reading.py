@@ -7,15 +7,14 @@ llhttp leaves to its user.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import httptools
 
 from modelplex.http.body import Body, Flow
-from modelplex.http.messages import Header, Interim, Request
+from modelplex.http.messages import Header, Request
 
-PIPELINED_MAX = 256  # requests a client may send ahead of their answers
 _FRAMING_SHARE = 8  # bytes of chunk headers and trailers allowed per byte of body
 
 
@@ -38,22 +37,24 @@ class Refused(Exception):
         self.status = status
 
 
+class Owner(Flow, Protocol):
+    """A server's connection as its reader sees it."""
+
+    peer: str
+
+    def deliver(self, request: Request) -> None:
+        """The headers of a request are complete. May raise Refused."""
+
+    async def interim(self, status: int, headers: list[Header]) -> None:
+        """Sends a 1xx response."""
+
+
 class RequestReader:
     """Parses one connection's bytes and hands over each request when its headers are complete."""
 
-    def __init__(
-        self,
-        limits: ServerLimits,
-        peer: str,
-        flow: Flow,
-        interim: Interim,
-        deliver: Callable[[Request], None],
-    ) -> None:
+    def __init__(self, limits: ServerLimits, owner: Owner) -> None:
         self._limits = limits
-        self._peer = peer
-        self._flow = flow
-        self._interim = interim
-        self._deliver = deliver
+        self._owner = owner
         self._parser = httptools.HttpRequestParser(self)
         self.in_head = False  # a request has begun and its headers are not complete
         self.body: Body | None = None  # of the request that is arriving
@@ -121,15 +122,21 @@ class RequestReader:
         if self._large:
             self._check_size()
         version = parser.get_http_version()
-        self.body = Body(self._check_head(version), self._flow, self._limits.request_read_timeout_s)
-        method = parser.get_method().decode()
-        request = Request(
-            method, self._target, self._headers, self.body, self._peer, interim=self._interim
+        owner = self._owner
+        self.body = Body(self._check_head(version), owner, self._limits.request_read_timeout_s)
+        http10 = version == "1.0"
+        owner.deliver(
+            Request(
+                method=parser.get_method().decode(),
+                target=self._target,
+                headers=self._headers,
+                body=self.body,
+                peer=owner.peer,
+                send_interim=owner.interim,
+                http10=http10,
+                keep_alive=parser.should_keep_alive() and not (http10 or parser.should_upgrade()),
+            )
         )
-        request.http10 = version == "1.0"
-        last = request.http10 or parser.should_upgrade()
-        request.keep_alive = not last and parser.should_keep_alive()
-        self._deliver(request)
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)

@@ -21,9 +21,10 @@ from modelplex.core.events import Action, Fact
 from modelplex.core.residency import Residency
 from modelplex.instance import unpack
 from modelplex.instance.answers import NO_ANSWER, SERVER_ERROR, Answers
-from modelplex.instance.artifacts import Artifacts, Download, FetchFailure, Stopped
+from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.calls import Call, Work
 from modelplex.instance.history import History
+from modelplex.instance.store import FetchFailure
 from modelplex.settings import Settings
 from modelplex.workers.errors import LoadFailed, OutOfMemory, TimedOut, WorkerDied
 from modelplex.workers.pool import Pool
@@ -134,7 +135,7 @@ class Agent:
             self._on_defect(repr(error))
             return
         self.notify(fact)
-        if isinstance(fact, events.Dropped | events.FetchFailed):
+        if isinstance(fact, events.Dropped | events.FetchFailed | events.FetchOverran):
             self._work.pop(fact.model, None)  # a fetch that begins now makes its own
 
     def _set_alarm(self, now: float) -> None:

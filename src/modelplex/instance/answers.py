@@ -17,6 +17,7 @@ from modelplex.aws.errors import (
     ValidationError,
 )
 from modelplex.core.events import Refusal
+from modelplex.instance.spec import Spec
 
 NO_ANSWER = 0  # OriginalStatusCode when the container did not answer
 SERVER_ERROR = 500
@@ -32,11 +33,7 @@ TIMED_OUT = (
 class Answers:
     """The error answers of one instance."""
 
-    endpoint: str
-    account: str
-    region: str
-    log_group: str
-    log_stream: str
+    spec: Spec
 
     def refused(self, model: str, refusal: Refusal, failure: object) -> ServiceError:
         """Why the request never reached its model. `failure`: an earlier error, or a sentence."""
@@ -47,8 +44,8 @@ class Answers:
                 return self._not_ready(model)
             case Refusal.QUEUE_FULL, _:
                 return ServiceUnavailable(
-                    f"Too many requests are waiting for model {model} of endpoint {self.endpoint}. "
-                    "Slow down, and try again."
+                    f"Too many requests are waiting for model {model} of endpoint "
+                    f"{self.spec.endpoint}. Slow down, and try again."
                 )
             case Refusal.OUT_OF_MEMORY, _:
                 return self.container_error(model, OUT_OF_MEMORY, f"Out of resources: {failure}")
@@ -57,22 +54,23 @@ class Answers:
 
     def _not_ready(self, model: str) -> ServiceError:
         return ModelNotReadyException(
-            f"Model {model} of endpoint {self.endpoint} is not ready for inference: it is still "
-            "being downloaded or loaded, which goes on. Try again."
+            f"Model {model} of endpoint {self.spec.endpoint} is not ready for inference: it is "
+            "still being downloaded or loaded, which goes on. Try again."
         )
 
     def container_error(self, model: str, status: int, message: str) -> ServiceError:
         """The container answered `status`, or 0: it did not answer."""
+        spec = self.spec
         side = "client" if 400 <= status < 500 else "server"
         shown = message if len(message) <= MESSAGE_MAX else message[:MESSAGE_MAX] + "…"
-        stream = f"{self.log_stream}/{model}"
+        stream = f"{spec.log_stream}/{model}"
         return ModelError(
             f'Received {side} error ({status}) from model with message "{shown}". See log group '
-            f"{self.log_group}, log stream {stream} in account {self.account} for more "
+            f"{spec.log_group}, log stream {stream} in account {spec.account} for more "
             "information.",
             status,
             shown,
-            arns.log_stream_arn(self.account, self.region, self.log_group, stream),
+            arns.log_stream_arn(spec.account, spec.region, spec.log_group, stream),
         )
 
     def timed_out(self, model: str) -> ServiceError:
@@ -86,13 +84,13 @@ class Answers:
     def missing_target(self) -> ServiceError:
         """A multi-model endpoint was not told the model."""
         return ValidationError(
-            f"Request to the multi-model endpoint {self.endpoint} is missing a target model "
+            f"Request to the multi-model endpoint {self.spec.endpoint} is missing a target model "
             "header. Set TargetModel to the archive's path below the endpoint's ModelDataUrl."
         )
 
     def unexpected_target(self) -> ServiceError:
         """A single-model endpoint was told a model."""
         return ValidationError(
-            f"Endpoint {self.endpoint} is not a multi-model endpoint and does not support target "
-            "model header."
+            f"Endpoint {self.spec.endpoint} is not a multi-model endpoint and does not support "
+            "target model header."
         )

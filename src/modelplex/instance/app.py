@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Door:
         """Bytes and Unix seconds, as control and `top` want them."""
         instance, spec = self._instance, self._instance.spec
         residency = instance.agent.residency if instance.agent else None
+        began = time.time() - time.monotonic()  # of the monotonic clock, in Unix seconds
         models = residency.memory.used_bytes if residency else 0
         disk = residency.disk.used_bytes if residency else 0
         return {
@@ -85,29 +87,21 @@ class Door:
             },
             "disk": {"budget": spec.disk_bytes, "used": disk},
             "counters": instance.history.journal.counters,
-            "models": [self._row(row) for row in residency.snapshot()] if residency else [],
+            "models": [self._row(row, began) for row in residency.snapshot()] if residency else [],
         }
 
-    def _row(self, row: Row) -> dict[str, Any]:
+    def _row(self, row: Row, began: float) -> dict[str, Any]:
         worker = self._instance.agent.workers.get(row.model) if self._instance.agent else None
         return {
-            "model": row.model,
-            "state": row.state,
-            "memory_bytes": row.memory_bytes,
-            "disk_bytes": row.disk_bytes,
-            "hits": row.hits,
-            "loads": row.loads,
-            "waiting": row.waiting,
-            "in_flight": row.in_flight,
-            "last_used_at": _unix(row.last_used_at),
-            "loaded_at": _unix(row.loaded_at),
+            **asdict(row),
+            "last_used_at": _unix(began, row.last_used_at),
+            "loaded_at": _unix(began, row.loaded_at),
             "pid": worker.pid if worker else None,
         }
 
 
-def _unix(moment: float | None) -> float | None:
-    """A moment of the monotonic clock in Unix seconds."""
-    return None if moment is None else time.time() - time.monotonic() + moment
+def _unix(began: float, moment: float | None) -> float | None:
+    return None if moment is None else began + moment
 
 
 def _json(status: int, document: Any) -> Response:

@@ -29,7 +29,7 @@ from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, S3Location
 from modelplex.instance import unpack
 from modelplex.instance.gunzip import Refused
-from modelplex.instance.store import Artifact, Store, Unavailable, Unreadable, unavailable
+from modelplex.instance.store import Artifact, FetchFailure, Store, Unavailable, unavailable
 from modelplex.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,6 @@ PAUSE_S = 0.5  # before the second try; twice that before the third
 GROWTH_MIN, GROWTH_MAX = 1.25, 4.0  # of a limit that was too small
 
 Location = S3Location | FileLocation
-
-
-class FetchFailure(Exception):
-    """The artifact cannot be had; `.error` is the client's answer."""
-
-    def __init__(self, error: ServiceError) -> None:
-        super().__init__(error.message)
-        self.error = error
 
 
 class Stopped(Exception):
@@ -163,8 +155,6 @@ class Artifacts:
             bounds = self._bounds(artifact.size, limit_bytes)
             with contextlib.closing(artifact.chunks):
                 return unpack.unpack(download.metered(artifact), work / "model", bounds)
-        except Unreadable as error:
-            raise FetchFailure(error.error) from None
         except Refused as error:
             raise FetchFailure(_refused(location, error)) from None
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from modelplex.aws.locations import Location, join, parse_model_data_url
-from modelplex.core.events import Recovered, Tick, Wanted
+from modelplex.core.events import Recovered, Resized, Wanted
 from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
 from modelplex.instance.agent import Agent
@@ -103,7 +103,7 @@ class Instance:
 
     def _open(self, location: Location) -> None:
         spec, only_model = self.spec, None if self.spec.multi_model else _archive_name(location)
-        answers = Answers(spec.endpoint, spec.account, spec.region, spec.log_group, spec.log_stream)
+        answers = Answers(spec)
         self.agent = self._make_agent(location, answers)
         self.invocations = Invocations(
             agent=self.agent,
@@ -158,8 +158,7 @@ class Instance:
             with contextlib.suppress(OSError):  # no descriptor to read /proc with: the next time
                 await agent.sample()
                 self.base_bytes = self._pool.base_bytes() or self.base_bytes
-            agent.residency.memory.capacity_bytes = max(1, self.spec.memory_bytes - self.base_bytes)
-            agent.notify(Tick())
+            agent.notify(Resized(max(1, self.spec.memory_bytes - self.base_bytes)))
 
 
 def _archive_name(location: Location) -> str:
@@ -194,6 +193,7 @@ def _pool_limits(spec: Spec) -> PoolLimits:
     return PoolLimits(
         start_timeout_s=limits.startup_timeout_s,
         unload_timeout_s=limits.unload_timeout_s,
+        memory_bytes_max=spec.memory_bytes,
         body_bytes_max=limits.body_bytes_max,
         response_bytes_max=limits.response_bytes_max,
         log_lines_max=limits.model_log_lines_max,

@@ -39,7 +39,7 @@ class Unavailable(Exception):
     """The store did not answer, or broke off; another try may help. The message says what."""
 
 
-class Unreadable(Exception):
+class FetchFailure(Exception):
     """The artifact cannot be had however often one tries; `.error` is the client's answer."""
 
     def __init__(self, error: ServiceError) -> None:
@@ -49,10 +49,9 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An open archive: its length, what the store calls its version, and its bytes."""
+    """An open archive: its length and its bytes."""
 
     size: int
-    version: str
     chunks: Generator[bytes, None, None]  # to be closed by who opened it
 
 
@@ -66,7 +65,7 @@ class Store:
         self._buckets: OrderedDict[str, S3Store] = OrderedDict()
 
     def open(self, location: S3Location | FileLocation) -> Artifact:
-        """Start reading. Raises Unavailable and Unreadable; so does the iterator of chunks."""
+        """Start reading. Raises Unavailable and FetchFailure; so does the iterator of chunks."""
         match location:
             case S3Location():
                 return self._open_s3(location)
@@ -84,11 +83,10 @@ class Store:
             UnauthenticatedError,
             ValueError,
         ) as error:
-            raise Unreadable(_not_there(location, error)) from None
+            raise FetchFailure(_not_there(location, error)) from None
         except BaseError as error:
             raise Unavailable(_cause(error)) from None
-        chunks = _s3_chunks(result)
-        return Artifact(result.meta["size"], result.meta["e_tag"] or "", chunks)
+        return Artifact(result.meta["size"], _s3_chunks(result))
 
     def _bucket(self, name: str) -> S3Store:
         store = self._buckets.pop(name, None) or self._connect(name)
@@ -124,14 +122,14 @@ class Store:
         """Only under the allowed folders, after all links have been followed."""
         path = Path(location.path).resolve()
         if not any(path.is_relative_to(root) for root in self._roots):
-            raise Unreadable(_not_allowed(location))
+            raise FetchFailure(_not_allowed(location))
         try:
             if not path.is_file():
                 raise FileNotFoundError("there is no such file")
-            state = path.stat()
+            size = path.stat().st_size
         except OSError as error:
-            raise Unreadable(_not_there(location, error)) from None
-        return Artifact(state.st_size, f"{state.st_mtime_ns}", _file_chunks(path, location))
+            raise FetchFailure(_not_there(location, error)) from None
+        return Artifact(size, _file_chunks(path, location))
 
 
 def _s3_chunks(result: obstore.GetResult) -> Generator[bytes, None, None]:
@@ -153,7 +151,7 @@ def _file_chunks(path: Path, location: FileLocation) -> Generator[bytes, None, N
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise Unreadable(_not_there(location, error)) from None
+        raise FetchFailure(_not_there(location, error)) from None
 
 
 def _not_there(location: S3Location | FileLocation, error: Exception) -> ServiceError:

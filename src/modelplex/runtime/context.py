@@ -1,7 +1,8 @@
 """What a handler is told and what it may say back: the `context` of Multi Model Server.
 
-Source of every name and behaviour: multi-model-server 1.1.11, mms/context.py. One thing is better:
-request headers are found however the handler spells them (`Content-Type`, `content-type`).
+Source of every name and behaviour: multi-model-server 1.1.11, mms/context.py. Methods without a
+text of their own do what their names say. One thing is better: request headers are found however
+the handler spells them (`Content-Type`, `content-type`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ class Headers(dict):  # type: ignore[type-arg]
         return isinstance(name, str) and super().__contains__(name.lower())
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The header's value, or `default`."""
         return super().get(name.lower(), default)
 
 
@@ -45,32 +45,25 @@ class RequestProcessor:
         return self._request_header.get(key)
 
     def get_request_properties(self) -> dict[str, Any]:
-        """All request headers."""
         return self._request_header
 
     def report_status(self, code: int, reason_phrase: str | None = None) -> None:
-        """Sets the status of the answer."""
         self._status_code = code
         self._reason_phrase = reason_phrase
 
     def get_response_status_code(self) -> Any:
-        """The status of the answer so far."""
         return self._status_code
 
     def get_response_status_phrase(self) -> Any:
-        """The phrase behind the status, None if there is none."""
         return self._reason_phrase
 
     def add_response_property(self, key: str, value: str) -> None:
-        """Sets one header of the answer."""
         self._response_header[key] = value
 
     def get_response_headers(self) -> dict[str, Any]:
-        """All headers of the answer so far."""
         return self._response_header
 
     def get_response_header(self, key: str) -> Any:
-        """One header of the answer."""
         return self._response_header.get(key)
 
 
@@ -83,18 +76,13 @@ class Context:
         self.request_ids: dict[int, str] | None = None
         self.request_processor: list[RequestProcessor] | None = None
         self._metrics: MetricsStore | None = None
-        self._system_properties = {
+        self.system_properties: dict[str, Any] = {
             "model_dir": model_dir,
             "gpu_id": None,
             "batch_size": 1,
             "server_name": SERVER_NAME,
             "server_version": SERVER_VERSION,
         }
-
-    @property
-    def system_properties(self) -> dict[str, Any]:
-        """model_dir, gpu_id (None), batch_size (1), server_name, server_version."""
-        return self._system_properties
 
     @property
     def metrics(self) -> MetricsStore:
@@ -130,19 +118,15 @@ class Context:
         return self._at(idx).get_request_property(key)
 
     def get_all_request_header(self, idx: int) -> dict[str, Any]:
-        """All headers of a request."""
         return self._at(idx).get_request_properties()
 
     def set_response_content_type(self, idx: int, value: str) -> None:
-        """Sets the content type of the answer."""
         self.set_response_header(idx, "content-type", value)
 
     def get_response_content_type(self, idx: int) -> Any:
-        """The content type that was set; None if none was."""
         return self.get_response_headers(idx).get("content-type")
 
     def get_response_status(self, idx: int) -> tuple[Any, Any]:
-        """Status and phrase of the answer so far."""
         processor = self._at(idx)
         return processor.get_response_status_code(), processor.get_response_status_phrase()
 
@@ -152,16 +136,13 @@ class Context:
             self.request_processor[idx].report_status(code, reason_phrase=phrase)
 
     def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
-        """Sets the status of all answers."""
         for processor in self.request_processor or []:
             processor.report_status(code, reason_phrase=phrase)
 
     def get_response_headers(self, idx: int) -> dict[str, Any]:
-        """All headers of the answer so far."""
         return self._at(idx).get_response_headers()
 
     def set_response_header(self, idx: int, key: str, value: str) -> None:
-        """Sets one header of the answer."""
         self._at(idx).add_response_property(key, value)
 
     def _at(self, idx: int) -> RequestProcessor:

@@ -34,7 +34,6 @@ class Dimension:
         return f"{self.name}:{self.value}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The dimension as CloudWatch names its parts."""
         return {"Name": self.name, "Value": self.value}
 
 
@@ -99,7 +98,6 @@ class MetricsStore:
     def add_percent(
         self, name: str, value: Any, idx: int | None = None, dimensions: list[Any] | None = None
     ) -> None:
-        """Notes a share in percent."""
         self._add(name, value, self._request(idx), "percent", dimensions)
 
     def add_error(self, name: str, value: Any, dimensions: list[Any] | None = None) -> None:

@@ -52,11 +52,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """The default module object."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Puts the names in place."""
         module.__dict__.update(MODULES[module.__name__])
 
 

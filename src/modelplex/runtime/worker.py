@@ -22,13 +22,18 @@ REQUEST_ID = "x-amzn-requestid"
 
 
 class Order(NamedTuple):
-    """What the host's LOAD says. Sizes in bytes; `limit_bytes` 0 means no limit."""
+    """What the host's LOAD says. Sizes in bytes; `limit_bytes` 0 means no limit.
+
+    `later_bytes`, if more, is the limit once the model is loaded: predicting may take much more
+    for a moment, and what stays is measured by the host.
+    """
 
     name: str
     folder: str
     code: str
     handler: str
     limit_bytes: int
+    later_bytes: int
     slack_bytes: int
     response_bytes_max: int
 
@@ -59,24 +64,32 @@ def read_order(frame: frames.Frame) -> Order:
     """The host's LOAD as an order."""
     meta = dict(frame.meta)
     texts = (meta["name"], meta["folder"], meta["code"], meta["handler"])
-    sizes = (meta["limit_bytes"], meta["slack_bytes"], meta["response_bytes_max"])
-    return Order(*texts, *map(int, sizes))
+    sizes = ("limit_bytes", "later_bytes", "slack_bytes", "response_bytes_max")
+    return Order(*texts, *(int(meta[name]) for name in sizes))
 
 
-def limit_memory(limit_bytes: int, slack_bytes: int) -> None:
+def limit_memory(order: Order) -> None:
     """Lets the process allocate `limit_bytes` more than it has now, and `slack_bytes` besides.
 
     RLIMIT_DATA counts private writable memory whether touched or not (the kernel's VmData), so it
-    is stricter than a budget in PSS: the slack is for thread stacks and what allocators hold ready.
-    Beyond it allocations fail: MemoryError in Python. Pages shared with the zygote do not count
-    against the model, for they are in VmData already when the limit is taken from it.
+    is stricter than a budget in private bytes: the slack is for thread stacks and what allocators
+    hold ready. Beyond it allocations fail: MemoryError in Python. Pages shared with the zygote do
+    not count against the model, for they are in VmData already when the limit is taken from it.
     """
     with open("/proc/self/statm", "rb") as file:
         data_pages = int(file.read().split()[5])
-    limit = data_pages * resource.getpagesize() + limit_bytes + slack_bytes
+    base = data_pages * resource.getpagesize() + order.slack_bytes
+    limit, later = base + order.limit_bytes, base + max(order.limit_bytes, order.later_bytes)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        ours = later if hard == resource.RLIM_INFINITY else min(later, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, ours))
+
+
+def lift_limit() -> None:
+    """From the limit for loading to the one for predicting."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def _load(order: Order) -> tuple[handlers.Entry, Context]:
@@ -84,8 +97,10 @@ def _load(order: Order) -> tuple[handlers.Entry, Context]:
     os.chdir(order.folder)
     _reseed()
     if order.limit_bytes > 0:
-        limit_memory(order.limit_bytes, order.slack_bytes)
-    return handlers.load(order.name, order.folder, order.code, order.handler)
+        limit_memory(order)
+    loaded = handlers.load(order.name, order.folder, order.code, order.handler)
+    lift_limit()
+    return loaded
 
 
 def _serve(link: Link, entry: handlers.Entry, context: Context, response_bytes_max: int) -> None:

@@ -24,7 +24,7 @@ from modelplex.http.server import serve
 from modelplex.settings import Settings
 from modelplex.supervisor.processes import Processes, Stopping
 from modelplex.supervisor.spawn import become_subreaper
-from modelplex.supervisor.spec import BadDocument, Spec
+from modelplex.supervisor.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _NAME = re.compile(r"/processes/([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
 
 async def supervise(
     settings: Settings,
-    lock: int | None,
+    lock: int,
     reserved: frozenset[str],
     begin: Callable[[Processes, asyncio.Event], Awaitable[None]],
 ) -> None:
@@ -77,7 +77,7 @@ def _on_stop(number: signal.Signals, stop: asyncio.Event, processes: Processes) 
 class Api:
     """The handler for `http.serve`."""
 
-    def __init__(self, processes: Processes, reserved: frozenset[str] = frozenset()) -> None:
+    def __init__(self, processes: Processes, reserved: frozenset[str]) -> None:
         """`reserved` names are the platform's own: nobody else may start or stop them."""
         self._processes = processes
         self._reserved = reserved
@@ -90,7 +90,7 @@ class Api:
                 return await self._list(query)
             if match := _NAME.fullmatch(path):
                 return await self._change(request, match[1], query)
-        except (BadDocument, ValueError) as error:
+        except ValueError as error:
             return _answer(400, {"message": str(error)})
         except OSError as error:
             return _answer(400, {"message": f"cannot be started: {error}"})

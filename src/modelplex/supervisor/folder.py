@@ -46,14 +46,14 @@ def prepare(data: Path) -> None:
         raise FolderError(f"The data folder {data} cannot be made: {error}.") from error
 
 
-def lock(settings: Settings, wait_s: float = HANDOVER_S) -> int:
+def lock(settings: Settings) -> int:
     """Hold the folder until the returned descriptor is closed; note who holds it.
 
     Where an `up` was killed, its guard keeps the lock until its processes are gone: that is waited
     for. Raises FolderError if another `up` runs.
     """
     descriptor = os.open(settings.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait_s
+    deadline = time.monotonic() + HANDOVER_S
     while not _try(descriptor, fcntl.LOCK_EX):
         holder = _noted(settings.data)
         if (holder and _is_alive(holder.pid)) or time.monotonic() > deadline:
@@ -149,13 +149,7 @@ def _noted(data: Path) -> Running | None:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return Path(f"/proc/{pid}").exists()
 
 
 def _already_running(data: Path, holder: Running | None) -> str:

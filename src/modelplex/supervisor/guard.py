@@ -1,21 +1,31 @@
-"""The supervisor's side of the guard: the process that outlives it, for seconds only."""
+"""The guard: a process that outlives the supervisor, to kill what a dead one left running.
+
+    python -I -S guard.py DESCRIPTOR GRACE_S
+
+The parent-death signal ends well-behaved processes. This one is for the others. The supervisor
+writes a line `+PID` for each process group it starts and `-PID` for each that is gone. The end of
+that file means that the supervisor is dead; what still runs GRACE_S later gets SIGKILL. The guard
+also holds the data folder's lock until then, so that the next `up` does not meet the old processes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
-
-from modelplex.supervisor import guard_main
 
 GRACE_S = 5.0  # between the supervisor's death, which sends SIGTERM, and the guard's SIGKILL
 
 
 class Guard:
-    """Tells a guard process which process groups to end should this process die."""
+    """The supervisor's side: tells a guard which process groups to end should this process die."""
 
-    def __init__(self, lock: int | None) -> None:
+    def __init__(self, lock: int) -> None:
         """`lock` is a descriptor that the guard holds open as long as it lives."""
         self._lock = lock
         self._pipe: int | None = None
@@ -26,8 +36,8 @@ class Guard:
         self.close()
         read_end, self._pipe = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard_main.__file__, str(read_end), str(GRACE_S)],
-            pass_fds=[read_end] if self._lock is None else [read_end, self._lock],
+            [sys.executable, "-I", "-S", __file__, str(read_end), str(GRACE_S)],
+            pass_fds=[read_end, self._lock],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -55,9 +65,37 @@ class Guard:
         self._pipe = self.pid = None
 
     def _tell(self, line: str) -> None:
-        if self._pipe is None:
-            return
-        try:
-            os.write(self._pipe, line.encode())
-        except BrokenPipeError:  # it was killed: SIGCHLD is about to start another one
-            return
+        if self._pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # killed: SIGCHLD is about to replace it
+                os.write(self._pipe, line.encode())
+
+
+def main(descriptor: int, grace_s: float) -> None:
+    """The guard's side: follow the supervisor's lines to their end, then make sure of the rest."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    alive: dict[int, int] = {}  # process id -> its pidfd, which cannot come to mean another one
+    with open(descriptor, encoding="ascii") as lines:
+        for line in lines:
+            _follow(line.strip(), alive)
+    deadline = time.monotonic() + grace_s
+    while alive and time.monotonic() < deadline:
+        left_s = max(0.0, deadline - time.monotonic())
+        ended = select.select(list(alive.values()), [], [], left_s)[0]
+        alive = {pid: pidfd for pid, pidfd in alive.items() if pidfd not in ended}
+    for pid in alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _follow(line: str, alive: dict[int, int]) -> None:
+    pid = int(line[1:])
+    if (old := alive.pop(pid, None)) is not None:
+        os.close(old)
+    if line[0] == "+":
+        with contextlib.suppress(ProcessLookupError):
+            alive[pid] = os.pidfd_open(pid)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

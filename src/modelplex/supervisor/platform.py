@@ -17,11 +17,11 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelplex.http.client import Client
-from modelplex.settings import Settings
+from modelplex.settings import MIB, Settings
 from modelplex.supervisor.app import supervise
 from modelplex.supervisor.folder import write_private
 from modelplex.supervisor.processes import Processes
@@ -71,6 +71,17 @@ def choose_port(host: str, port: int) -> int:
         ) from error
 
 
+def with_sizes(settings: Settings) -> Settings:
+    """The settings with memory and disk as numbers, measured now where they were left open."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+    disk_bytes = shutil.disk_usage(settings.data).free // 2
+    return replace(
+        settings,
+        memory_mib=settings.memory_mib or max(1, memory_bytes // MIB),
+        disk_mib=settings.disk_mib or max(1, disk_bytes // MIB),
+    )
+
+
 async def run(settings: Settings, lock: int, on_ready: Callable[[Ready], None]) -> None:
     """Run the platform until a signal says to stop. Raises StartFailed if it does not come up."""
 
@@ -108,6 +119,8 @@ def _s3(settings: Settings) -> Spec:
     write_private(settings.data / "run" / "s3.json", {"address": f"tcp:{address}"})
     headers = f"--max-header-bytes={settings.headers_bytes_max}"
     flags = ["--config=", "--dir-cache-time=1s", "--log-level=NOTICE", headers]
+    if settings.json_logs:
+        flags.append("--use-json-log")
     return Spec(
         (_rclone(), "serve", "s3", f"--addr={address}", *flags, str(settings.data / "s3")),
         env={"RCLONE_AUTH_KEY": f'"{settings.access_key},{settings.secret_key}"'},

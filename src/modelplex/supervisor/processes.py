@@ -67,9 +67,7 @@ class Process:
 class Processes:
     """All processes of one supervisor, by name. Must be the only one that waits for children."""
 
-    def __init__(
-        self, restart_delay_max_s: float, log_bytes_max: int, lock: int | None = None
-    ) -> None:
+    def __init__(self, restart_delay_max_s: float, log_bytes_max: int, lock: int) -> None:
         """`lock` is a descriptor that the guard keeps open as long as anything may run."""
         self._restart_delay_max_s = restart_delay_max_s
         self._log_bytes_max = log_bytes_max

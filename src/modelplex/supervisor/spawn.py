@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -47,12 +48,10 @@ def spawn(
     return process.pid
 
 
-def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
-    """Signal a process's group, and be content if nobody is in it."""
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
+def kill_group(pid: int) -> None:
+    """SIGKILL to a process's group; nothing if nobody is in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def describe_exit(wait_status: int) -> str:

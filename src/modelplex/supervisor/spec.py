@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 
-class BadDocument(ValueError):
-    """A process's document that cannot be carried out; the text says which member and why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What to run, as the API's document says it."""
@@ -26,17 +22,17 @@ class Spec:
 
     @classmethod
     def from_document(cls, document: Any) -> Spec:
-        """Raises BadDocument."""
+        """Raises ValueError: which member cannot be carried out, and why."""
         if not isinstance(document, dict):
-            raise BadDocument("the document must be an object")
+            raise ValueError("the document must be an object")
         known = {k: v for k, v in document.items() if v is not None}
         for name, value in known.items():
             if name not in _CHECKS:
-                raise BadDocument(f"unknown member {name!r}; known: {', '.join(_CHECKS)}")
+                raise ValueError(f"unknown member {name!r}; known: {', '.join(_CHECKS)}")
             if not _CHECKS[name](value):
-                raise BadDocument(f"{name} = {value!r} is not usable")
+                raise ValueError(f"{name} = {value!r} is not usable")
         if "argv" not in known:
-            raise BadDocument("argv is missing")
+            raise ValueError("argv is missing")
         return cls(**{**known, "argv": tuple(known["argv"])})
 
 

@@ -16,6 +16,7 @@ class PoolLimits:
     unload_timeout_s: float = 5.0  # SIGTERM to SIGKILL of a worker
     body_bytes_max: int = 6_291_456  # of a request; more: ValueError
     response_bytes_max: int = 6_291_456  # of an answer; more: the answer is a 500 that says so
+    memory_bytes_max: int = 0  # allocated by a loaded worker; more: MemoryError; 0: as at load
     memory_slack_bytes: int = (
         64 * MIB
     )  # allocated but unused memory that a worker is not blamed for

@@ -21,7 +21,7 @@ from modelplex.workers.image import ImageSpec
 from modelplex.workers.learning import Learned
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans, pss_bytes
+from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans
 from modelplex.workers.worker import Worker
 from modelplex.workers.zygote import Zygote, ZygoteGone
 
@@ -101,9 +101,9 @@ class Pool:
             raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
 
     def base_bytes(self) -> int:
-        """PSS of the zygote, of the last one while there is none. Grows as imports are learned."""
+        """What the zygote takes, the last one while there is none. Grows as imports are learned."""
         if self._zygote is not None:
-            self._base_bytes = pss_bytes(self._zygote.pid) or self._base_bytes
+            self._base_bytes = self._zygote.base_bytes
         return self._base_bytes
 
     @property

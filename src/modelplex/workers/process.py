@@ -161,14 +161,24 @@ async def _bury_group(pid: int) -> None:
             return
 
 
+def private_bytes(pid: int) -> int:
+    """What nobody else has in memory, and what ending the process gives back. 0 if it is gone."""
+    return _rollup_bytes(pid, b"Private_Clean", b"Private_Dirty")
+
+
 def pss_bytes(pid: int) -> int:
     """Proportional set size: private memory, and its share of what it shares. 0 if it is gone."""
+    return _rollup_bytes(pid, b"Pss")
+
+
+def _rollup_bytes(pid: int, *names: bytes) -> int:
+    """The sum of some lines of the kernel's account of a process's memory."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
-    _, found, rest = rollup.partition(b"\nPss:")
-    return int(rest.split(None, 1)[0]) * 1024 if found else 0
+    lines = (line.split() for line in rollup.splitlines()[1:])
+    return sum(int(line[1]) for line in lines if line[0].rstrip(b":") in names) * 1024
 
 
 def _children() -> set[int]:

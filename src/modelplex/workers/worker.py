@@ -18,7 +18,7 @@ from modelplex.workers.errors import LoadFailed, OutOfMemory, TimedOut, WorkerDi
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, Process, pss_bytes
+from modelplex.workers.process import ExitStatus, Process, private_bytes, pss_bytes
 from modelplex.workers.zygote import Zygote
 
 _LAST_WORDS_S = 1.0  # how long a dead worker's socket is read on, for an answer under way
@@ -77,8 +77,13 @@ class Worker:
         return self._process.exited
 
     def memory_bytes(self) -> int:
-        """PSS of the process; 0 when it is gone."""
-        return 0 if self.exited.done() else pss_bytes(self.pid)
+        """What it takes beside its zygote, whose pages it shares; 0 when it is gone.
+
+        Once that zygote is gone, its pages are left to the workers, in equal parts.
+        """
+        if self.exited.done():
+            return 0
+        return pss_bytes(self.pid) if self._zygote.exited.done() else private_bytes(self.pid)
 
     async def load(
         self, sock: socket.socket, folder: Path, image: ImageSpec, limit_bytes: int
@@ -94,6 +99,7 @@ class Worker:
         self._loaded = self._loop.create_future()
         meta = [("name", self.name), ("folder", str(folder)), ("code", str(image.code))]
         meta += [("handler", image.handler), ("limit_bytes", str(limit_bytes))]
+        meta.append(("later_bytes", str(self._limits.memory_bytes_max)))
         meta.append(("slack_bytes", str(self._limits.memory_slack_bytes)))
         meta.append(("response_bytes_max", str(self._limits.response_bytes_max)))
         self._channel.send(frames.LOAD, 0, meta)
@@ -125,7 +131,7 @@ class Worker:
         return answer
 
     async def unload(self) -> int:
-        """Ends the process and all it started; returns the bytes of PSS that it had."""
+        """Ends the process and all it started; returns the bytes that it took."""
         freed = self.memory_bytes()
         await self._process.stop(self._limits.unload_timeout_s, "unloaded")
         return freed

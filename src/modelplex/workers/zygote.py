@@ -20,7 +20,7 @@ from modelplex.workers.errors import LoadFailed, OutOfMemory, StartFailed
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, Process, reap_child
+from modelplex.workers.process import ExitStatus, Process, pss_bytes, reap_child
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Zygote:
     """A zygote process. `start` first; afterwards `exited` tells of its end."""
 
     def __init__(self, image: ImageSpec, limits: PoolLimits) -> None:
+        self.base_bytes = 0  # PSS when it was ready: before any worker shared its pages
         self._image = image
         self._limits = limits
         self._numbers = itertools.count(1)
@@ -175,6 +176,7 @@ class Zygote:
         if frame.kind == frames.START_FAILED:
             await self.stop()
             raise StartFailed(meta["reason"])
+        self.base_bytes = pss_bytes(self.pid)
         log.info("zygote.ready", extra={"pid": self.pid, "threads": int(meta["threads"])})
         return imports.unpack(frame.body)
 

@@ -1,7 +1,8 @@
-"""Every request that is not done, in exactly one place: waiting, or forwarded."""
+"""Who waits: requests for their model, and models for their turn."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -9,7 +10,10 @@ from modelplex.core.model import Model
 
 
 class Requests:
-    """Where each request is. The queue of its model and the set in flight say the same."""
+    """Every request that is not done, in exactly one place: waiting, or forwarded.
+
+    The queue of its model and the set in flight say the same.
+    """
 
     def __init__(self, ready_timeout_s: float) -> None:
         self.ready_timeout_s = ready_timeout_s
@@ -66,3 +70,25 @@ class Requests:
         assert self.deadlines.keys() <= self.waiting.keys()
         assert list(self.deadlines.values()) == sorted(self.deadlines.values())
         assert all(request in model.queue for request, model in self.waiting.items())
+
+
+class Line:
+    """A queue ordered by ticket, so that who comes back after a setback stands where it stood."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def first(self) -> str:
+        return self.places[0][1]
+
+    def add(self, ticket: int, model: str) -> None:
+        insort(self.places, (ticket, model))
+
+    def remove(self, ticket: int, model: str) -> None:
+        index = bisect_left(self.places, (ticket, model))
+        assert self.places[index] == (ticket, model), f"{model} is not in this line"
+        del self.places[index]

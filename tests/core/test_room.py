@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from modelplex.core import eviction
+from modelplex.core import room
 from modelplex.core.model import Model
 
 
 def chosen(sizes: list[int], needed: int) -> list[str]:
     candidates = [(Model(str(size)), size) for size in sizes]
-    return [model.name for model in eviction.choose(candidates, needed)]
+    return [model.name for model in room.choose(candidates, needed)]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,6 @@ def test_pinned_and_idle_and_busy_models_are_told_apart() -> None:
     pinned, quiet, at_work = Model("p", pinned=True), Model("i"), Model("b", turn_ends=5.0)
     at_work.in_flight.add(1)
     everyone = [pinned, quiet, at_work]
-    assert list(eviction.idle(everyone)) == [quiet]
-    assert list(eviction.busy(everyone, 4.9)) == []
-    assert list(eviction.busy(everyone, 5.0)) == [at_work]
+    assert list(room.idle(everyone)) == [quiet]
+    assert list(room.busy(everyone, 4.9)) == []
+    assert list(room.busy(everyone, 5.0)) == [at_work]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modelplex.control import logfiles
-from modelplex.control.logfiles import Rotated
+from modelplex.cloudwatch import files
+from modelplex.cloudwatch.files import Rotated
 
 
 def write(path: Path, *lines: tuple[int, str]) -> None:
@@ -21,7 +21,7 @@ def write(path: Path, *lines: tuple[int, str]) -> None:
 def messages(
     folder: Path, stream: str, start: int = 0, end: int = 10**13, after: str = ""
 ) -> list[str]:
-    events = logfiles.streams(folder)[stream].events(start, end, after)
+    events = files.streams(folder)[stream].events(start, end, after)
     return [event.message for event in events]
 
 
@@ -37,7 +37,7 @@ def messages(
 def test_a_file_is_the_stream_that_its_name_encodes(tmp_path: Path, file: str, stream: str) -> None:
     """`~` for the slashes between parts, everything unusual percent-encoded."""
     write(tmp_path / file, (1, "x"))
-    assert list(logfiles.streams(tmp_path)) == [stream]
+    assert list(files.streams(tmp_path)) == [stream]
 
 
 def test_rotated_files_are_one_stream_oldest_first(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_ids_order_events_and_stay_the_same_over_rotation(tmp_path: Path) -> Non
     """A page that ended before a rotation goes on after it."""
     path = tmp_path / "v~i.jsonl"
     write(path, (5, "a"), (5, "b"), (5, "c"))
-    before = list(logfiles.streams(tmp_path)["v/i"].events(0, 10))
+    before = list(files.streams(tmp_path)["v/i"].events(0, 10))
     path.rename(tmp_path / "v~i.jsonl.1")
     write(path, (6, "d"))
-    after = list(logfiles.streams(tmp_path)["v/i"].events(0, 10))
+    after = list(files.streams(tmp_path)["v/i"].events(0, 10))
     assert after[:3] == before
     assert [event.id for event in after] == sorted({event.id for event in after})
     assert all(len(event.id) == 56 and event.id.isdigit() for event in after)
@@ -77,7 +77,7 @@ def test_a_moment_in_a_large_file_is_found_without_reading_all_of_it(tmp_path: P
     """By bisection, to the exact event."""
     lines = [(1_000_000 + n // 3, f"line {n} " + "x" * 100) for n in range(20_000)]
     write(tmp_path / "v~i.jsonl", *lines)
-    stream = logfiles.streams(tmp_path)["v/i"]
+    stream = files.streams(tmp_path)["v/i"]
     for n in (0, 1, 8_888, 19_998):
         first = next(iter(stream.events(1_000_000 + n // 3, 10**13)))
         assert first.message.startswith(f"line {n // 3 * 3} ")
@@ -88,7 +88,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> 
     """The reader starts over rather than mixing two files."""
     path = tmp_path / "v~i.jsonl"
     write(path, *[(n, "x" * 200) for n in range(1000)])
-    events = logfiles.streams(tmp_path)["v/i"].events(0, 10**13)
+    events = files.streams(tmp_path)["v/i"].events(0, 10**13)
     next(events)
     path.rename(tmp_path / "v~i.jsonl.1")
     write(path, (10**6, "new"))
@@ -101,8 +101,8 @@ def test_groups_are_folders_with_streams(tmp_path: Path) -> None:
     write(tmp_path / "logs/aws/sagemaker/Endpoints/one/v~i.jsonl", (1, "a"))
     (tmp_path / "logs/aws/empty").mkdir()
     root = tmp_path / "logs"
-    assert list(logfiles.groups(root)) == ["/aws/sagemaker/Endpoints/one"]
-    assert list(logfiles.groups(tmp_path / "nowhere")) == []
-    assert logfiles.group_folder(root, "/aws/sagemaker/Endpoints/one") is not None
+    assert list(files.groups(root)) == ["/aws/sagemaker/Endpoints/one"]
+    assert list(files.groups(tmp_path / "nowhere")) == []
+    assert files.group_folder(root, "/aws/sagemaker/Endpoints/one") is not None
     for outside in ("/..", "/aws/../..", "//", "/aws//sagemaker", "/nothing", "/./aws"):
-        assert logfiles.group_folder(root, outside) is None
+        assert files.group_folder(root, outside) is None

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from modelplex.aws.errors import InvalidParameterException
-from modelplex.control.logs import pattern
 from tests.control.world import World
 
 GROUP = "/aws/sagemaker/Endpoints/demo"
@@ -251,18 +249,3 @@ async def test_what_cannot_be_answered_is_refused(
     with pytest.raises(ClientError) as caught:
         await lw.aws("logs", operation, **members)
     assert caught.value.response["Error"]["Code"] == code
-
-
-@pytest.mark.parametrize("text", ["[a, b]", "{$.x = 1}", "%[0-9]%", "?a b", "?a -b"])
-def test_patterns_of_other_kinds_are_refused_by_name(text: str) -> None:
-    """Rather than answered wrongly."""
-    with pytest.raises(InvalidParameterException):
-        pattern(text)
-
-
-def test_a_quote_can_be_escaped_in_a_phrase() -> None:
-    """And an empty pattern matches everything."""
-    assert pattern(r'"say \"hi\""')('they say "hi" today')
-    assert not pattern(r'"say \"hi\""')("they say hi today")
-    assert pattern("")("anything")
-    assert pattern('""')("anything")
