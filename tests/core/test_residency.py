@@ -153,15 +153,31 @@ def test_requests_that_wait_for_a_busy_model_are_not_timed(here: Residency) -> N
 
 
 def test_a_load_that_takes_too_long_is_cancelled(here: Residency) -> None:
-    """Fetch and load together have 360 s; who came after the cancel gets a try of its own."""
+    """Fetch and load together have 360 s; who comes a minute after gets a try of its own."""
     tell(here, Invoked(1, "a"))
     tell(here, Fetched("a", 15), now=50.0)
     tell(here, Tick(), now=60.0)
     tell(here, Invoked(2, "a"), now=310.0)
     refused = Reject(2, Refusal.FAILED, "it was not loaded within 360 seconds")
     assert tell(here, Tick(), now=360.0) == [Cancel("a"), refused]
-    assert tell(here, Invoked(3, "a"), now=361.0) == []
-    assert tell(here, LoadFailed("a", "cancelled"), now=362.0) == [Load("a", 40)]
+    assert tell(here, Invoked(3, "a"), now=361.0) == [replace(refused, request=3)]
+    assert tell(here, Invoked(4, "a"), now=421.0) == []
+    assert tell(here, LoadFailed("a", "cancelled"), now=422.0) == [Load("a", 40)]
+
+
+def test_who_was_told_to_come_back_hears_why_it_was_in_vain(here: Residency) -> None:
+    """A load that fails after the 60 s is remembered for a minute; then the next try begins."""
+    tell(here, Invoked(1, "a"))
+    assert tell(here, Tick(), now=60.0) == [Reject(1, Refusal.NOT_READY)]
+    assert tell(here, FetchFailed("a", "no such key"), now=70.0) == []
+    assert tell(here, Invoked(2, "a"), now=90.0) == [Reject(2, Refusal.FAILED, "no such key")]
+    assert tell(here, Invoked(3, "a"), now=131.0) == [Fetch("a", 20)]
+
+
+def test_the_first_load_of_all_is_not_guessed_below_its_artifact(here: Residency) -> None:
+    """What lies on the disk is at least read, however little is usually set aside."""
+    tell(here, Invoked(1, "a"))
+    assert tell(here, Fetched("a", 60)) == [Load("a", 60)]
 
 
 def test_the_wait_for_room_does_not_count_as_loading() -> None:

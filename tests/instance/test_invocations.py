@@ -162,6 +162,16 @@ async def test_a_model_larger_than_the_instance(instance: Running) -> None:
     model_error(await instance.invoke("huge.tar.gz"), 507)
 
 
+async def test_a_model_that_runs_out_of_memory_while_it_predicts(instance: Running) -> None:
+    """Its caller gets 507, and the next one a new worker, whatever the old one still held."""
+    instance.put("greedy.tar.gz")
+    first = (await instance.invoke("greedy.tar.gz")).document
+    model_error(await instance.invoke("greedy.tar.gz", b"hog 600"), 507)
+    again = await instance.invoke("greedy.tar.gz")
+    assert (again.status, again.document["answered"]) == (200, 1)
+    assert again.document["pid"] != first["pid"]
+
+
 async def test_a_body_above_the_limit(instance: Running) -> None:
     """More than 6,291,456 bytes are refused unread."""
     instance.put("fat.tar.gz")

@@ -89,9 +89,11 @@ def link_out() -> bytes:
     return hostile(entry)
 
 
+ODD = "a folder/model 50% + 1=2.tar.gz"
 ARCHIVES = {
     "good.tar.gz": make_archive({"weights.txt": "good"}),
     "sub/folder/good.tar.gz": make_archive({"weights.txt": "deep"}),
+    ODD: make_archive({"weights.txt": "odd"}),
     "broken.tar.gz": make_archive({"weights.txt": "broken"}),
     "hungry.tar.gz": make_archive({"weights.txt": "hungry"}),
     "truncated.tar.gz": make_archive({"weights.txt": "x" * 100_000})[:-20],
@@ -164,6 +166,7 @@ def test_members_reach_the_handler_and_its_headers_come_back(invoke: Invoke) -> 
 def test_target_models_may_lie_in_folders(invoke: Invoke) -> None:
     """The rest of the S3 path is the model's name."""
     assert json.loads(invoke("sub/folder/good.tar.gz")["Body"].read())["weights"] == "deep"
+    assert json.loads(invoke(ODD)["Body"].read())["weights"] == "odd"
 
 
 def test_a_missing_target_model_is_a_validation_error(invoke: Invoke) -> None:

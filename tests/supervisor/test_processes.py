@@ -155,6 +155,20 @@ async def test_kill_9_of_the_supervisor_leaves_nothing(supervisor: Supervisor) -
     await asyncio.to_thread(eventually, supervisor.nothing_left)
 
 
+async def test_kill_9_of_the_supervisor_leaves_no_grandchild(supervisor: Supervisor) -> None:
+    """What a stubborn process has started goes with it, in whatever session that is."""
+    mark = supervisor.data / "mark"
+    code = (
+        "import signal, subprocess, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"subprocess.Popen({SLEEP}, start_new_session=True, cwd={str(supervisor.data)!r}); "
+        f"open({str(mark)!r}, 'w').close(); time.sleep(600)"
+    )
+    await supervisor.put("stubborn", [*PYTHON, code])
+    await asyncio.to_thread(eventually, mark.exists)
+    supervisor.end(signal.SIGKILL)
+    await asyncio.to_thread(eventually, supervisor.nothing_left)
+
+
 async def test_a_killed_guard_is_replaced(supervisor: Supervisor) -> None:
     """The new guard knows the processes that were there before it."""
     await supervisor.stubborn("stubborn")

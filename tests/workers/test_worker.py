@@ -76,7 +76,7 @@ context.set_response_content_type(0, context.get_request_header(0, "Content-Type
 context.set_response_header(0, "x-id", context.get_request_id())
 context.set_response_header(0, "x-evil", "a\\r\\nset-cookie: b")
 """
-    headers = {"content_type": "image/jpeg", "x_amzn_requestid": "r-1"}
+    headers = {"content_type": "image/jpeg", "X_Amzn_RequestId": "r-1"}
     answer = await tools.ask(worker, code, **headers)
     assert answer.headers == [
         ("content-type", "image/jpeg"),

@@ -26,7 +26,7 @@ def resources(path: bytes, query: bytes, service: str) -> Iterator[bytes]:
     First as sent, as botocore takes them; then, where it differs, decoded and encoded again as
     AWS's text has it, for clients that sign a stricter encoding than they send ("+" for a space).
     """
-    exact = b"%s\n%s" % (_path(path, service), _query(query.split(b"&") if query else []))
+    exact = b"%s\n%s" % (_path(path, service), query and _query(query.split(b"&")))
     yield exact
     pairs = [_encoded(pair) for pair in query.split(b"&") if pair]
     encoded = quote(unquote_to_bytes(path), safe="/~").encode()

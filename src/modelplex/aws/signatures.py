@@ -189,12 +189,11 @@ def _is_signed(name: bytes) -> bool:
 def _check_clock(claim: Claim, now: float, skew_s: float) -> None:
     signed_at = claims.seconds(claim.timestamp)
     lasts_s = skew_s if claim.expires_s is None else claim.expires_s
-    minutes = f"{lasts_s / 60:g} min."
     if signed_at + lasts_s < now:
         oldest = claims.stamp(now - lasts_s)
         raise (ClockSkewed if claim.expires_s is None else Expired)(
             f"Signature expired: {claim.timestamp} is now earlier than {oldest} "
-            f"({claims.stamp(now)} - {minutes})"
+            f"({claims.stamp(now)} - {lasts_s / 60:g} min.)"
         )
     if signed_at - skew_s > now:
         raise ClockSkewed(

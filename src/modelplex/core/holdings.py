@@ -80,6 +80,13 @@ class Holdings:
             self.orders.append(events.GiveUp(model.name, refusal, failure))
         model.end_journey()
 
+    def fail(self, model: Model, failure: object, now: float) -> None:
+        """Give up on a model that failed. Who was told to come back shall hear why."""
+        if model.promised and not model.pinned:
+            model.refused_until = now + PAUSE_MAX_S
+            model.refused_with = (Refusal.FAILED, failure)
+        self.refuse(model, Refusal.FAILED, failure)
+
     def refuse_for_a_while(self, model: Model, refusal: Refusal, sentence: str, now: float) -> None:
         """Refuse a model that is too large, and then at once for as long as was spent on it.
 

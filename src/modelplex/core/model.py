@@ -74,8 +74,8 @@ class Model:
     leaves_for: tuple[Reason, str | None] = (Reason.MEMORY, None)  # while it drains
     known_memory_bytes: int = 0  # as last measured; 0: never
     least_memory_bytes: int = 0  # a load with less ran out of memory
-    refused_until: float = 0.0  # it was just seen to be larger than all the room there is
-    refused_with: tuple[Refusal, str] = (Refusal.FAILED, "")  # meanwhile
+    refused_until: float = 0.0  # it is larger than all the room, or failed behind a promise
+    refused_with: tuple[Refusal, object] = (Refusal.FAILED, None)  # meanwhile
     known_disk_bytes: int = 0  # as last fetched; 0: never
     least_disk_bytes: int = 0  # a fetch with less overran
     hits: int = 0  # requests forwarded

@@ -190,14 +190,14 @@ def _expire(here: Holdings, now: float) -> None:
         here.orders.append(Reject(request, Refusal.NOT_READY))
     for model in here.at_work():
         if model.work_ends <= now and not model.cancelled:
-            _cancel(here, model)
+            _cancel(here, model, now)
 
 
-def _cancel(here: Holdings, model: Model) -> None:
+def _cancel(here: Holdings, model: Model, now: float) -> None:
     model.cancelled = True
     here.orders.append(Cancel(model.name))
     limit_s = here.limits.model_load_timeout_s
-    here.refuse(model, Refusal.FAILED, f"it was not loaded within {limit_s:g} seconds")
+    here.fail(model, f"it was not loaded within {limit_s:g} seconds", now)
 
 
 # -- models ---------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def _work_failed(here: Holdings, model: Model, state: State, failure: object, no
     counts = here.stop_work(model, state, now)
     here.back_to_rest(model)
     if counts:
-        here.refuse(model, Refusal.FAILED, failure)
+        here.fail(model, failure, now)
     here.settle(model)
 
 

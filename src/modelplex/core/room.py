@@ -32,7 +32,7 @@ def memory_needed(here: Holdings, model: Model) -> int:
     elif guess is not None:
         needed = guess * GUESS_MARGIN
     else:
-        needed = here.limits.memory_guess_bytes
+        needed = max(here.limits.memory_guess_bytes, model.known_disk_bytes)
     ceiling = ceiling_bytes(here, here.memory, model)
     return min(max(int(needed), model.least_memory_bytes, 1), ceiling)
 

@@ -61,7 +61,7 @@ def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call
     """The request, checked against the service's model."""
     document: dict[str, Any] = {"EndpointName": unquote(endpoint.decode("latin-1"))}
     for name, value in headers:
-        document.setdefault(_MEMBERS[name], value.decode("latin-1"))
+        document.setdefault(_MEMBERS[name], value.decode("utf-8", "surrogateescape"))
     document = shapes.validate(shapes.load("sagemaker-runtime"), operation, document)
     for member in _UNSUPPORTED:
         if member in document:
@@ -70,7 +70,11 @@ def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call
         document["EndpointName"],
         document.get("TargetVariant"),
         document.get("TargetModel"),
-        tuple((_NAMES[m], document[m].encode("latin-1")) for m in _PASSED_ON if m in document),
+        tuple(
+            (_NAMES[m], document[m].encode("utf-8", "surrogateescape"))
+            for m in _PASSED_ON
+            if m in document
+        ),
     )
 
 

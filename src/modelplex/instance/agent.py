@@ -20,7 +20,7 @@ from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.residency import Residency
 from modelplex.instance import unpack
-from modelplex.instance.answers import NO_ANSWER, SERVER_ERROR, Answers
+from modelplex.instance.answers import NO_ANSWER, OUT_OF_MEMORY, SERVER_ERROR, Answers
 from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.calls import Call, Work
 from modelplex.instance.history import History
@@ -200,7 +200,10 @@ class Agent:
         began = self._clock()
         self._used[call.model] = None
         try:
-            return await worker.invoke(invocation, self._limits.invocation_timeout_s)
+            answer = await worker.invoke(invocation, self._limits.invocation_timeout_s)
+            if answer.status == OUT_OF_MEMORY:  # it is replaced, not trusted to shrink
+                await asyncio.shield(worker.kill("out of memory"))
+            return answer
         except WorkerDied as error:
             self._lose(call.model, worker, str(error))
             raise self._unanswered(call.model, error) from None

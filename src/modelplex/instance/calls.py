@@ -69,8 +69,12 @@ class Call:
     def milliseconds(self) -> dict[str, float]:
         """The timings as answers and the journal give them."""
         return {
-            "queue": round(self.queue_s * 1000, 3),
-            "fetch": round(self.fetch_s * 1000, 3),
-            "load": round(self.load_s * 1000, 3),
-            "handle": round(self.handle_s * 1000, 3),
+            "queue": _ms(self.queue_s),
+            "fetch": _ms(self.fetch_s),
+            "load": _ms(self.load_s),
+            "handle": _ms(self.handle_s),
         }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3) if seconds else 0.0

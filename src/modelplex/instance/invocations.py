@@ -107,14 +107,16 @@ class Invocations:
             raise self._answers.missing_target()
         if len(target) > TARGET_BYTES_MAX:
             raise ValidationError(f"TargetModel is longer than {TARGET_BYTES_MAX} characters.")
-        return self._checked(target.decode("utf-8", "replace"))
+        model = target.decode("utf-8", "replace")
+        if model not in self._agent.workers:  # else this has been looked at before
+            self._check(model)
+        return model
 
-    def _checked(self, model: str) -> str:
+    def _check(self, model: str) -> None:
         try:
             join(self._location, model)
         except BadLocation as error:
             raise ValidationError(f"{error}.") from None
-        return model
 
     def _success(self, answer: Answer, model: str, request_id: str) -> Response:
         """A 2xx passes through with its two documented headers; all else is a ModelError."""
@@ -157,7 +159,7 @@ def _value(value: str | None) -> bytes:
 
 
 def _explanation(start: str, timings: dict[str, float]) -> list[Header]:
-    parts = ", ".join(f"{name};dur={value:g}" for name, value in timings.items())
+    parts = ", ".join([f"{name};dur={value:g}" for name, value in timings.items()])
     return [(b"x-modelplex-start", start.encode()), (b"server-timing", parts.encode())]
 
 

@@ -19,7 +19,7 @@ class Headers(dict):  # type: ignore[type-arg]
     """Request headers by lower-case name, looked up in any case."""
 
     def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
-        super().__init__((name.lower(), value) for name, value in pairs)
+        super().__init__([(name.lower(), value) for name, value in pairs])
 
     def __getitem__(self, name: str) -> Any:
         return super().__getitem__(name.lower())
@@ -95,10 +95,14 @@ class Context:
     def metrics(self, metrics: MetricsStore) -> None:
         self._metrics = metrics
 
-    def begin(self, request_id: str, headers: Iterable[tuple[str, str]]) -> RequestProcessor:
-        """Forgets the last request and turns to the next one. For the worker, not for handlers."""
-        processor = RequestProcessor(Headers(headers))
-        self.request_ids = {0: request_id}
+    def begin(self, number: str, headers: Iterable[tuple[str, str]]) -> RequestProcessor:
+        """Forgets the last request and turns to the next one. For the worker, not for handlers.
+
+        The request's id is the one that its headers have, else `number`.
+        """
+        given = Headers(headers)
+        processor = RequestProcessor(given)
+        self.request_ids = {0: given.get("x-amzn-requestid", number)}
         self.request_processor = [processor]
         self._metrics = None
         return processor

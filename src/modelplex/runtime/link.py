@@ -34,13 +34,8 @@ class Link:
         self, kind: int, request: int = 0, meta: frames.Meta = (), body: bytes | bytearray = b""
     ) -> None:
         """Sends one frame whole. Raises FrameError before, OSError when the other side is gone."""
-        parts = [memoryview(part) for part in frames.encode(kind, request, meta, body)]
-        while parts:
-            sent = self._sock.sendmsg(parts)
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if sent:
-                parts[0] = parts[0][sent:]
+        for part in frames.encode(kind, request, meta, body):
+            self._sock.sendall(part)
 
     def close(self) -> None:
         """Closes the socket. May be called twice."""

@@ -18,8 +18,6 @@ from modelplex.runtime import answers, frames, handlers, imports
 from modelplex.runtime.context import Context
 from modelplex.runtime.link import Link
 
-REQUEST_ID = "x-amzn-requestid"
-
 
 class Order(NamedTuple):
     """What the host's LOAD says. Sizes in bytes; `limit_bytes` 0 means no limit.
@@ -120,8 +118,7 @@ def _serve(link: Link, entry: handlers.Entry, context: Context, response_bytes_m
 
 
 def _invoke(entry: handlers.Entry, context: Context, frame: frames.Frame) -> answers.Answer:
-    request_id = next((v for k, v in frame.meta if k == REQUEST_ID), str(frame.request))
-    processor = context.begin(request_id, frame.meta)
+    processor = context.begin(str(frame.request), frame.meta)
     answer = answers.ask(entry, context, processor, [{"body": frame.body}])
     context.emit_metrics()
     return answer

@@ -11,13 +11,14 @@ also holds the data folder's lock until then, so that the next `up` does not mee
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 GRACE_S = 5.0  # between the supervisor's death, which sends SIGTERM, and the guard's SIGKILL
 
@@ -84,8 +85,21 @@ def main(descriptor: int, grace_s: float) -> None:
         ended = select.select(list(alive.values()), [], [], left_s)[0]
         alive = {pid: pidfd for pid, pidfd in alive.items() if pidfd not in ended}
     for pid in alive:
+        below = list(_descendants(pid))  # listed first, for they are nobody's afterwards
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+        for each in below:  # in groups of their own: workers, and what handlers have started
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Children, their children, and so on."""
+    for task in glob.glob(f"/proc/{pid}/task/*/children"):
+        with contextlib.suppress(OSError), open(task, encoding="ascii") as file:
+            for child in map(int, file.read().split()):
+                yield child
+                yield from _descendants(child)
 
 
 def _follow(line: str, alive: dict[int, int]) -> None:
