@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.support.platform import Platform
-from tests.support.processes import free_port
+from tests.support.processes import free_port, processes_of
 
 _RATE = re.compile(rb"Requests/sec:\s+([\d.]+)")
 _FAILED = re.compile(rb"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)")
@@ -35,6 +35,18 @@ def running_platform() -> Iterator[Platform]:
             yield platform
         finally:
             platform.stop()
+
+
+def cpu_seconds(platform: Platform) -> dict[str, float]:
+    """What the processes on a request's way have spent since they began; workers count as one."""
+    spent = dict.fromkeys(("gateway", "instance", "worker"), 0.0)
+    for pid, argv in processes_of(platform.data).items():
+        is_worker = Path(f"/proc/{pid}/comm").read_text().startswith("mp:")
+        role = "worker" if is_worker else argv.partition("-m modelplex.")[2].partition(" ")[0]
+        if role in spent:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                spent[role] += int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return spent
 
 
 def signed_headers(

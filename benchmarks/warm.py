@@ -1,7 +1,8 @@
 """The warm path: the whole platform, signatures verified, against a bare echo on the same cores.
 
 Both sides answer the same body; `wrk` with one thread asks them in turn, several rounds, so that a
-busy moment of the machine hits both. The ratio is of the medians; the spread is of the rounds.
+busy moment of the machine hits both. The ratio is of the medians; the spread is of the rounds. The
+microseconds are CPU time per answer, by /proc: what a process costs whatever else is running.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import shutil
 from statistics import median
 
-from benchmarks.sides import running_floor, running_platform, signed_headers, wrk
+from benchmarks.sides import cpu_seconds, running_floor, running_platform, signed_headers, wrk
 from tests.support.models import make_archive, make_image
 
 ROUNDS = 5
@@ -25,8 +26,11 @@ def run() -> str:
     """Measure; a Markdown section."""
     if shutil.which("wrk") is None:
         return "## Warm path\n\nNot measured: wrk is not installed (apt-get install wrk).\n"
-    rows = ["| body | connections | floor /s | platform /s | platform ÷ floor | spread |"]
-    rows.append("|---|--:|--:|--:|--:|---|")
+    rows = [
+        "| body | connections | floor /s | platform /s | platform ÷ floor | spread "
+        "| gateway µs | instance µs | worker µs |"
+    ]
+    rows.append("|---|--:|--:|--:|--:|---|--:|--:|--:|")
     with running_platform() as platform, running_floor() as floor_url:
         image = make_image(platform.data.with_name("echo"), HANDLER)
         platform.cli("build", "-t", "echo", str(image))
@@ -35,21 +39,28 @@ def run() -> str:
         for size, connections in SHAPES:
             body = b"x" * size
             pairs = []
+            spent = []  # CPU seconds per answer, by process
             for _ in range(ROUNDS):
                 headers = {"X-Amzn-SageMaker-Target-Model": "m.tar.gz"}
                 signed = signed_headers(platform, path, headers, body)
                 floor = wrk(floor_url, [], body, connections, SECONDS)
+                before = cpu_seconds(platform)
                 ours = wrk(platform.endpoint + path, signed, body, connections, SECONDS)
+                after = cpu_seconds(platform)
                 pairs.append((floor, ours))
-            rows.append(_row(size, connections, pairs))
+                spent.append([(after[role] - before[role]) / (ours * SECONDS) for role in after])
+            rows.append(_row(size, connections, pairs, spent))
     method = f"`wrk -t1`, {ROUNDS} rounds of {SECONDS} s each, in turn; floor: bare httptools echo."
     return "\n".join(["## Warm path", "", method, "", *rows, ""])
 
 
-def _row(size: int, connections: int, pairs: list[tuple[float, float]]) -> str:
+def _row(
+    size: int, connections: int, pairs: list[tuple[float, float]], spent: list[list[float]]
+) -> str:
     floor, ours = (median(side) for side in zip(*pairs, strict=True))
+    costs = " | ".join(f"{median(column) * 1e6:.0f}" for column in zip(*spent, strict=True))
     ratios = [theirs[1] / theirs[0] for theirs in pairs]
     return (
         f"| {size // 1024} KB | {connections} | {floor:,.0f} | {ours:,.0f} | {ours / floor:.3f} "
-        f"| {min(ratios):.3f} to {max(ratios):.3f} |"
+        f"| {min(ratios):.3f} to {max(ratios):.3f} | {costs} |"
     )

@@ -90,7 +90,11 @@ class Door:
             return await self._s3.proxy(request, self._verify(request, None))
         limit = self._body_bytes_max if service is RUNTIME else self._control_body_bytes_max
         body = await request.body.read(limit)
-        signed = self._verify(request, await _hash(body))
+        if len(body) < _HASH_ASIDE_MIN:
+            body_hash = payload_hash(body)
+        else:
+            body_hash = await asyncio.to_thread(payload_hash, body)
+        signed = self._verify(request, body_hash)
         if service is RUNTIME:
             return await self._runtime.invoke(request, body, request_id)
         if not service.served:
@@ -103,12 +107,6 @@ class Door:
         return self._verifier.verify(
             request.method, request.target, request.headers, body_hash, self._clock()
         )
-
-
-async def _hash(body: bytes) -> str:
-    if len(body) < _HASH_ASIDE_MIN:
-        return payload_hash(body)
-    return await asyncio.to_thread(payload_hash, body)
 
 
 def _refusal(error: ServiceError, service: Service, request_id: str) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ _UNSUPPORTED = (
     "SessionId",
     "PrefixAwareId",
 )
+_STRAYS = re.compile(r"\\|(?:^|/)\.{0,2}(?:/|$)")  # an empty, "." or ".." part, or a backslash
 
 
 def _header_members() -> dict[bytes, str]:
@@ -66,10 +68,16 @@ def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call
     for member in _UNSUPPORTED:
         if member in document:
             raise ValidationError(f"{member} is not supported by modelplex.")
+    target = document.get("TargetModel")
+    if target is not None and _STRAYS.search(target):
+        raise ValidationError(
+            f"Invalid target model {target!r}: it must be a relative path below the endpoint's "
+            "model data prefix, without empty, '.' or '..' parts and without backslashes."
+        )
     return _Call(
         document["EndpointName"],
         document.get("TargetVariant"),
-        document.get("TargetModel"),
+        target,
         tuple(
             (_NAMES[m], document[m].encode("utf-8", "surrogateescape"))
             for m in _PASSED_ON
@@ -147,7 +155,7 @@ def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:
 
 
 def _check_target(endpoint: str, variant: Variant, target: str | None) -> None:
-    """A target model on multi-model variants only, and one that stays below its prefix."""
+    """A target model on multi-model variants, and on those only."""
     if target is None:
         if variant.multi_model:
             raise ValidationError(
@@ -159,9 +167,4 @@ def _check_target(endpoint: str, variant: Variant, target: str | None) -> None:
         raise ValidationError(
             f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model "
             "header."
-        )
-    if "\\" in target or any(part in ("", ".", "..") for part in target.split("/")):
-        raise ValidationError(
-            f"Invalid target model {target!r}: it must be a relative path below the endpoint's "
-            "model data prefix, without empty, '.' or '..' parts and without backslashes."
         )

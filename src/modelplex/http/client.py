@@ -127,7 +127,7 @@ class Client:
 
     async def _acquire(self) -> ClientConnection:
         """A place and a connection; `_free` or `_lost` gives the place back."""
-        if self._places.locked():
+        if self._waiting or self._busy >= self._limits.connections_max:
             await self._wait()
         else:
             await self._places.acquire()

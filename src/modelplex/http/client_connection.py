@@ -122,8 +122,15 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None:
             self._transport.abort()  # nobody asked
             return
+        if exchange.body is None:
+            exchange.head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+            if exchange.body is None:
+                self._check_size(exchange.head_bytes)
+        except BadMessage as error:
+            exchange.fail(error)
+            self._transport.abort()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             reason = error.__context__ if isinstance(error.__context__, BadMessage) else error
             exchange.fail(BadMessage(f"the server's response is not valid HTTP/1.1: {reason}"))
@@ -177,22 +184,21 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None or exchange.answered:
             raise BadMessage("a response that nobody asked for")
         exchange.headers = []
-        exchange.head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self._exchange
         if exchange is None or exchange.body is not None:
             return  # a trailer
-        exchange.head_bytes += len(name) + len(value) + 4
-        if exchange.head_bytes > self._limits.headers_bytes_max:
-            raise BadMessage(f"its headers are longer than {self._limits.headers_bytes_max} bytes")
         exchange.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
         assert exchange is not None
         exchange.status = self._parser.get_status_code()
+        if exchange.head_bytes > self._limits.headers_bytes_max:  # though some of that is body
+            self._check_size(sum(len(name) + len(value) + 4 for name, value in exchange.headers))
         if exchange.status < 200:
+            exchange.head_bytes = 0
             if exchange.on_interim is not None:
                 exchange.on_interim(exchange.status, exchange.headers)
             return
@@ -204,6 +210,10 @@ class ClientConnection(asyncio.Protocol):
             self._answered(exchange)
         if not exchange.head.done():
             exchange.head.set_result(response)
+
+    def _check_size(self, head_bytes: int) -> None:
+        if head_bytes > self._limits.headers_bytes_max:
+            raise BadMessage(f"its headers are longer than {self._limits.headers_bytes_max} bytes")
 
     def on_body(self, data: bytes) -> None:
         exchange = self._exchange
