@@ -55,15 +55,23 @@ class Handler:
 """
 
 
-@pytest.fixture(scope="module")
-def parity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform with short limits, so that the documented time-outs can be seen."""
+STORES = ["embedded", pytest.param("radosgw", marks=pytest.mark.radosgw)]
+
+
+@pytest.fixture(scope="module", params=STORES)
+def parity(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
+    """A platform with short limits, so that the documented time-outs can be seen; its artifacts
+    are in the embedded store, and once more in a real S3.
+    """
     folder = tmp_path_factory.mktemp("parity")
     config = folder / "short.toml"
     config.write_text("invocation_timeout_s = 2.0\n")
-    platform = Platform(
-        folder / "data", "--memory-mib", "1024", "--disk-mib", "1024", "--config", str(config)
-    )
+    options = ["--memory-mib", "1024", "--disk-mib", "1024", "--config", str(config)]
+    if request.param == "radosgw":
+        options += request.getfixturevalue("radosgw").options
+    platform = Platform(folder / "data", *options)
     platform.start()
     try:
         image = make_image(

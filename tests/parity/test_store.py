@@ -70,8 +70,7 @@ def test_the_embedded_store(platform: Platform) -> None:
 @pytest.mark.radosgw
 def test_a_real_s3_behind_the_one_port(start_platform: StartPlatform, radosgw: Radosgw) -> None:
     """With --s3-endpoint the same calls are signed again for it, and models are fetched from it."""
-    options = ["--s3-endpoint", radosgw.endpoint, "--s3-access-key", radosgw.access_key]
-    platform = start_platform(*SMALL, *options, "--s3-secret-key", radosgw.secret_key)
+    platform = start_platform(*SMALL, *radosgw.options)
     exercise(platform.client("s3"), "parity-radosgw")
     presigned(signing(platform), "parity-radosgw")
     platform.cli("build", "-t", "echo", str(make_image(platform.data.with_name("image"))))

@@ -71,6 +71,12 @@ class Radosgw:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._daemons: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def options(self) -> list[str]:
+        """The flags of `modelplex up` that make this its store."""
+        keys = ["--s3-access-key", self.access_key, "--s3-secret-key", self.secret_key]
+        return ["--s3-endpoint", self.endpoint, *keys]
+
     def start(self) -> None:
         """Bring it up; raises RuntimeError with the logs' ends when it does not answer in time."""
         try:
