@@ -364,6 +364,21 @@ async def test_imports_are_learned(make_stage, tools, tmp_path):
     assert (await tools.ask(await later.load("third"))).body == b"True"
 
 
+async def test_a_few_imports_are_not_worth_another_zygote(make_stage, tools, tmp_path):
+    """They are remembered for the next start; until then the zygote stays, and its pages shared."""
+    learned = tmp_path / "learned.json"
+    stage = await make_stage(
+        IMPORTS.replace("xmlrpc.client", "this"),
+        learned=learned,
+        limits=PoolLimits(learn_delay_s=0.0),
+    )
+    zygote = zygote_of(stage.pool)
+    for name in ("first", "second"):
+        assert (await tools.ask(await stage.load(name))).body == b"False"
+    assert "this" in learned.read_text()
+    assert zygote_of(stage.pool) == zygote
+
+
 async def test_what_the_image_imports_is_there_before_the_first_load(make_stage, tools):
     """The handler's own imports are learned at the start of the zygote."""
     source = "import wave\n" + IMPORTS.replace("xmlrpc.client", "wave")

@@ -17,11 +17,10 @@ class PoolLimits:
     body_bytes_max: int = 6_291_456  # of a request; more: ValueError
     response_bytes_max: int = 6_291_456  # of an answer; more: the answer is a 500 that says so
     memory_bytes_max: int = 0  # allocated by a loaded worker; more: MemoryError; 0: as at load
-    memory_slack_bytes: int = (
-        64 * MIB
-    )  # allocated but unused memory that a worker is not blamed for
+    memory_slack_bytes: int = 64 * MIB  # allocated, unused, and not blamed on a worker
     log_lines_max: int = 1000  # per second and worker; more are dropped and counted
     log_line_bytes_max: int = 16 * 1024  # the rest of a longer line is dropped
     restart_delay_max_s: float = 10.0  # longest pause before a dead zygote is started again
     learn_delay_s: float = 1.0  # from learning of new imports to starting a zygote that has them
+    learn_modules_min: int = 5  # new imports; fewer wait for more, or for the next start
     generations_max: int = 8  # zygotes started because more imports were learned; then no more

@@ -63,6 +63,7 @@ class Pool:
         self._environment = _environment(image, environment, self._marker)
         self._learned = Learned(learned)
         self._known: set[str] = set()  # modules that the current zygote has, or cannot import
+        self._unshared: set[str] = set()  # modules that models imported and it has not
         self._generations = 0
         self._base_bytes = 0
         self._zygote: Zygote | None = None
@@ -199,6 +200,7 @@ class Pool:
         found = await zygote.start(self._environment, preload, self._lifeline[0], on_line)
         self._learned.add(found)
         self._known = {*preload, *found}
+        self._unshared.clear()
         self._zygotes.add(zygote)
         zygote.exited.add_done_callback(functools.partial(self._zygote_gone, zygote))
         return zygote
@@ -236,7 +238,9 @@ class Pool:
         if not news:
             return
         self._learned.add(news)
-        if not self._refreshing and self._generations < self._limits.generations_max:
+        self._unshared.update(news)
+        worth_it = len(self._unshared) >= self._limits.learn_modules_min
+        if worth_it and not self._refreshing and self._generations < self._limits.generations_max:
             self._refreshing = True
             self._generations += 1
             self._keep(self._refresh())
