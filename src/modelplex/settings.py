@@ -57,7 +57,7 @@ class Settings:
     instance_scale: float = setting(
         0.0, "share of a type's memory and vCPUs; 0: memory_mib / 64 GiB, <= 1"
     )
-    instances_max: int = setting(20, "more: the endpoint fails with a capacity error")
+    instances_max: int = setting(20, "of all endpoints; more: ResourceLimitExceeded")
     file_roots: tuple[str, ...] = setting((), "folders that file:// model data may lie under")
     log_level: str = setting("info", "debug, info, warning or error")
     json_logs: bool = setting(False, "one JSON object per line instead of text")
