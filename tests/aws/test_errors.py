@@ -37,7 +37,6 @@ LOADER = botocore.session.get_session().get_component("data_loader")
 DECLARED = {
     "sagemaker": {
         "ResourceLimitExceeded": errors.ResourceLimitExceeded,
-        "ResourceNotFound": errors.ResourceNotFound,
     },
     "sagemaker-runtime": {
         "InternalDependencyException": errors.InternalDependencyException,
@@ -47,7 +46,6 @@ DECLARED = {
         "ServiceUnavailable": errors.ServiceUnavailable,
         "ValidationError": errors.ValidationError,
     },
-    "iam": {"NoSuchEntityException": errors.NoSuchEntity},
     "logs": {
         "InvalidParameterException": errors.InvalidParameterException,
         "ResourceNotFoundException": errors.ResourceNotFoundException,

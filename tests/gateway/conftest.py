@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder with credentials and an empty run/."""
+    """A data folder with an empty run/."""
     (tmp_path / "run").mkdir()
-    credentials = {"access_key": KEYS.access_key, "secret_key": KEYS.secret_key}
-    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
     return tmp_path
 
 
@@ -44,7 +41,13 @@ async def control(data: Path) -> AsyncIterator[FakeControl]:
 @pytest.fixture
 async def gateway(data: Path) -> AsyncIterator[Gateway]:
     """The gateway of that data folder, with embedded S3 and small limits."""
-    settings = Settings(data=data, body_bytes_max=100_000, control_body_bytes_max=10_000)
+    settings = Settings(
+        data=data,
+        access_key=KEYS.access_key,
+        secret_key=KEYS.secret_key,
+        body_bytes_max=100_000,
+        control_body_bytes_max=10_000,
+    )
     async with open_door(settings, data) as door:
         server = await serve(door.handle, "tcp:127.0.0.1:0")
         assert server.port is not None

@@ -16,9 +16,18 @@ from tests.support.processes import eventually, free_port
 
 
 def test_the_process_serves_until_it_is_told_to_stop(data: Path) -> None:
-    """It reads settings and credentials, answers /ping, and ends with 0 on SIGTERM."""
+    """It reads its settings, answers /ping, and ends with 0 on SIGTERM."""
     port = free_port()
-    (data / "settings.json").write_text(json.dumps({"data": str(data), "port": port}))
+    (data / "settings.json").write_text(
+        json.dumps(
+            {
+                "data": str(data),
+                "port": port,
+                "access_key": KEYS.access_key,
+                "secret_key": KEYS.secret_key,
+            }
+        )
+    )
     command = [sys.executable, "-m", "modelplex.gateway", "--data", str(data)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -35,7 +44,16 @@ def test_the_process_serves_until_it_is_told_to_stop(data: Path) -> None:
 def test_the_process_dies_with_its_parent(data: Path) -> None:
     """Killing the parent with SIGKILL ends the gateway."""
     port = free_port()
-    (data / "settings.json").write_text(json.dumps({"data": str(data), "port": port}))
+    (data / "settings.json").write_text(
+        json.dumps(
+            {
+                "data": str(data),
+                "port": port,
+                "access_key": KEYS.access_key,
+                "secret_key": KEYS.secret_key,
+            }
+        )
+    )
     script = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-m', 'modelplex.gateway', '--data', {str(data)!r}])\n"

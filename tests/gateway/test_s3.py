@@ -197,6 +197,8 @@ async def external(data: Path) -> AsyncIterator[Gateway]:
     process, port = start_rclone(data / "elsewhere", OTHER_KEYS)
     settings = Settings(
         data=data,
+        access_key=KEYS.access_key,
+        secret_key=KEYS.secret_key,
         s3_endpoint=f"http://127.0.0.1:{port}",
         s3_access_key=OTHER_KEYS.access_key,
         s3_secret_key=OTHER_KEYS.secret_key,

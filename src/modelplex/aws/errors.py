@@ -83,10 +83,6 @@ class ResourceLimitExceeded(ServiceError, status=400, message_member="Message"):
     """The request asks for more than the platform has or allows."""
 
 
-class ResourceNotFound(ServiceError, status=400, message_member="Message"):
-    """The resource does not exist."""
-
-
 # -- sagemaker-runtime --------------------------------------------------------------------------
 
 
@@ -134,10 +130,6 @@ class InvalidParameterException(ServiceError, status=400):
 
 class ResourceNotFoundException(ServiceError, status=400):
     """The log group or log stream does not exist."""
-
-
-class NoSuchEntity(ServiceError, status=404):
-    """The role does not exist."""
 
 
 # -- who are you, s3 ----------------------------------------------------------------------------

@@ -35,7 +35,6 @@ class Reason(Enum):
     MEMORY = "memory"  # another model needs its memory
     DISK = "disk"  # another model needs its place on the disk
     UNCACHED = "uncached"  # ModelCacheSetting is Disabled: nothing stays after its answer
-    CRASHED = "crashed"  # its worker died (never ordered; the shell's word for it in its records)
     OVER_BUDGET = "over_budget"  # what is there has grown beyond the budget
 
 

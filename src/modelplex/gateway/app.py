@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import json
 import logging
 import os
 import signal
@@ -56,7 +55,7 @@ async def run(data: Path) -> None:
 @contextlib.asynccontextmanager
 async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
     """All parts of a gateway, wired and running; closed at the end of the block."""
-    keys = Keys(**json.loads((data / "credentials.json").read_text()))
+    keys = Keys(settings.access_key, settings.secret_key)
     control_limits = ClientLimits(connections_max=settings.connections_max)
     control = Client(f"unix:{data / 'run' / 'control.sock'}", control_limits)
     fleet = Fleet(control)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from modelplex.http.errors import BodyTimeout, BodyTooLarge
 
-HIGH_WATER = 256 * 1024  # bytes buffered and unread: reading from the socket stops
-LOW_WATER = 64 * 1024  # bytes left: it goes on
+HIGH_WATER = (
+    256 * 1024
+)  # bytes buffered and unread: reading from the socket stops until all is read
 
 
 class Flow(Protocol):

@@ -17,7 +17,6 @@ WHY = {
     Reason.DISK: "to make room on the disk",
     Reason.UNCACHED: "since ModelCacheSetting is Disabled",
     Reason.OVER_BUDGET: "since models have grown beyond the budget",
-    Reason.CRASHED: "since its worker died",
 }
 
 
