@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from modelplex.archives.tree import Overran
 from modelplex.aws.errors import InternalDependencyException, InternalFailure, ValidationError
 from modelplex.aws.locations import FileLocation, Location, S3Location, join, parse_model_data_url
 from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.spec import StoreKeys
 from modelplex.instance.store import FetchFailure, Store
-from modelplex.instance.unpack import Overran
 from modelplex.settings import Settings
 from tests.instance.archives import Entry, targz
 from tests.instance.running import KEYS, MIB, S3Server

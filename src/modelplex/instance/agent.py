@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar, assert_never
 
+from modelplex.archives.tree import Overran
 from modelplex.aws.errors import InternalFailure, ServiceError
 from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.residency import Residency
-from modelplex.instance import unpack
 from modelplex.instance.answers import NO_ANSWER, OUT_OF_MEMORY, SERVER_ERROR, Answers
 from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.calls import Call, Work
@@ -27,7 +27,8 @@ from modelplex.instance.history import History
 from modelplex.instance.store import FetchFailure
 from modelplex.settings import Settings
 from modelplex.workers.errors import LoadFailed, OutOfMemory, TimedOut, WorkerDied
-from modelplex.workers.pool import Pool
+from modelplex.workers.model import ModelSpec
+from modelplex.workers.pools import Pools
 from modelplex.workers.process import ExitStatus
 from modelplex.workers.worker import Answer, Invocation, Worker
 
@@ -47,7 +48,7 @@ class Agent:
         self,
         *,
         residency: Residency,
-        pool: Pool,
+        pool: Pools,
         artifacts: Artifacts,
         answers: Answers,
         history: History,
@@ -225,7 +226,7 @@ class Agent:
         fetch = partial(self._artifacts.fetch, model, limit_bytes, download)
         try:
             size = await self._in_thread(self._fetchers, fetch)
-        except unpack.Overran as error:
+        except Overran as error:
             return events.FetchOverran(model, error.needed_bytes)
         except FetchFailure as error:
             return self._fetch_failed(model, error.error)
@@ -244,8 +245,8 @@ class Agent:
     async def _load(self, model: str, limit_bytes: int) -> Fact:
         work = self._work.setdefault(model, Work())
         work.load_began = self._clock()
-        folder, timeout_s = self._artifacts.folder(model), self._limits.model_load_timeout_s
-        load = self._pool.load(model, folder, limit_bytes, timeout_s)
+        spec = ModelSpec(model, self._artifacts.folder(model), limit_bytes=limit_bytes)
+        load = self._pool.load(spec, self._limits.model_load_timeout_s)
         task = self._loads[model] = asyncio.get_running_loop().create_task(load)
         try:
             worker = await task

@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelplex.archives import unpack
+from modelplex.archives.tree import Bounds, Overran, Refused
 from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, S3Location
-from modelplex.instance import unpack
-from modelplex.instance.gunzip import Refused
 from modelplex.instance.store import Artifact, FetchFailure, Store, Unavailable, unavailable
 from modelplex.settings import Settings
 
@@ -104,7 +104,7 @@ class Artifacts:
     def fetch(self, model: str, limit_bytes: int, download: Download) -> int:
         """Bring the artifact to the disk; returns its bytes there.
 
-        Raises FetchFailure, unpack.Overran (with the limit to try next) and Stopped; in each case
+        Raises FetchFailure, Overran (with the limit to try next) and Stopped; in each case
         nothing is left.
         """
         work = self._temporary / uuid.uuid4().hex
@@ -113,8 +113,8 @@ class Artifacts:
             disk_bytes = self._with_retries(location, work, limit_bytes, download)
             self._commit(model, location, work, disk_bytes, download.archive_bytes)
             return disk_bytes
-        except unpack.Overran as error:
-            raise unpack.Overran(download.estimate(limit_bytes, error.needed_bytes)) from None
+        except Overran as error:
+            raise Overran(download.estimate(limit_bytes, error.needed_bytes)) from None
         except OSError as error:
             raise FetchFailure(_disk_failure(model, error)) from error
         finally:
@@ -158,10 +158,10 @@ class Artifacts:
         except Refused as error:
             raise FetchFailure(_refused(location, error)) from None
 
-    def _bounds(self, archive_bytes: int, limit_bytes: int) -> unpack.Bounds:
+    def _bounds(self, archive_bytes: int, limit_bytes: int) -> Bounds:
         floor = self._limits.archive_ratio_floor_bytes
         bomb_bytes = max(floor, archive_bytes * self._limits.archive_ratio_max)
-        return unpack.Bounds(limit_bytes, self._limits.archive_entries_max, bomb_bytes)
+        return Bounds(limit_bytes, self._limits.archive_entries_max, bomb_bytes)
 
     def _commit(
         self, model: str, location: Location, work: Path, disk_bytes: int, archive_bytes: int

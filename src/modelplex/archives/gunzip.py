@@ -9,19 +9,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
+from modelplex.archives.tree import Refused, bomb
+
 MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 256 * 1024  # unpacked at a time, and so held in memory
-
-
-class Refused(Exception):
-    """An archive that is damaged or hostile; the message is a clause that names what and where."""
-
-
-def bomb(unpacked_max: int) -> Refused:
-    """The refusal of an archive that unpacks to too much."""
-    return Refused(
-        f"it unpacks to more than {unpacked_max} bytes, which no honest archive of its size does"
-    )
 
 
 class Gunzip:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelplex.instance.gunzip import Refused
-from modelplex.instance.unpack import Bounds, Overran, unpack
+from modelplex.archives.tree import Bounds, Overran, Refused
+from modelplex.archives.unpack import unpack
 from tests.instance.archives import Entry, hard_link, symlink, tar, targz
 
 WIDE = Bounds(disk_bytes=10**8, entries=1000, unpacked_bytes=10**8)

@@ -1,0 +1,1 @@
+"""Model archives that may be anybody's: unpacked safely, read, and packed."""
