@@ -8,13 +8,15 @@ import pytest
 
 from modelplex.runtime import standin
 from modelplex.runtime.context import Context
+from modelplex.runtime.inputs import Request
 
 
 @pytest.fixture
 def context() -> Context:
     """A context with one request begun."""
     context = Context("m", "/models/m", {"model": {}})
-    context.begin("r-1", [("Content-Type", "text/csv"), ("accept", "*/*")])
+    meta = b"\0".join([b"", b"r-1", b"content-type", b"text/csv", b"accept", b"*/*"])
+    context.begin([Request(bytearray(meta), 7, {"body": "text/csv"})])
     return context
 
 
@@ -38,7 +40,11 @@ def test_request_headers_are_found_in_any_case(context):
     headers = context.get_all_request_header(0)
     assert "Content-Type" in headers
     assert headers["CONTENT-TYPE"] == "text/csv"
-    assert dict(headers) == {"content-type": "text/csv", "accept": "*/*"}
+    assert dict(headers) == {
+        "content-type": "text/csv",
+        "accept": "*/*",
+        "body": {"content-type": "text/csv"},
+    }
     assert context.request_processor[0].get_request_properties() is headers
     assert context.get_request_id() == "r-1"
 

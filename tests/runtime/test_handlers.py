@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from modelplex.runtime import handlers
+from modelplex.runtime.context import Context
 
 FUNCTION = """
 calls = []
@@ -46,8 +47,9 @@ def write(folder: Path, name: str, text: str) -> None:
     path.write_text(textwrap.dedent(text))
 
 
-def start(folder: Path, code: Path, handler: str):
-    return handlers.load("m", str(folder), str(code), handler)
+def start(folder: Path, code: Path, handler: str, explicit: str = ""):
+    context = Context("m", str(folder), handlers.read_manifest(str(folder)))
+    return handlers.load(context, str(code), explicit, handler), context
 
 
 @pytest.mark.parametrize(

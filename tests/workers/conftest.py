@@ -9,12 +9,15 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
+from modelplex.workers.model import ModelSpec
 from modelplex.workers.pool import Pool
+from modelplex.workers.template import Template
 from modelplex.workers.worker import Answer, Invocation, Worker
 
 MIB = 1024 * 1024
@@ -43,13 +46,19 @@ class Stage:
         self.folders[name] = folder
         return folder
 
-    async def load(
-        self, name: str = "m", limit_bytes: int = 512 * MIB, timeout_s: float = 60.0
-    ) -> Worker:
+    async def load(self, name: str = "m", timeout_s: float = 60.0, **facts: Any) -> Worker:
         """Loads a model, whose folder is made if the test has not."""
+        return await self.pool.load(self.spec(name, **facts), timeout_s)
+
+    async def load_template(self, name: str = "m", **facts: Any) -> Template:
+        """The same, as a template."""
+        return await self.pool.load_template(self.spec(name, **facts), 60.0)
+
+    def spec(self, name: str, limit_bytes: int = 512 * MIB, **facts: Any) -> ModelSpec:
+        """A model's specification."""
         if name not in self.folders:
             self.model(name)
-        return await self.pool.load(name, self.folders[name], limit_bytes, timeout_s)
+        return ModelSpec(name, self.folders[name], limit_bytes=limit_bytes, **facts)
 
     def printed(self, name: str = "m") -> list[str]:
         """What the model has printed so far."""
@@ -63,10 +72,17 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
         path.write_text(textwrap.dedent(text))
 
 
-async def ask(worker: Worker, body: bytes = b"", timeout_s: float = 60.0, **headers: str) -> Answer:
+async def ask(
+    worker: Worker,
+    body: bytes = b"",
+    timeout_s: float = 60.0,
+    query: bytes = b"",
+    request_id: bytes = b"",
+    **headers: str,
+) -> Answer:
     """One invocation; header names with _ for -."""
-    pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return await worker.invoke(Invocation(pairs, body), timeout_s)
+    pairs = [(n.replace("_", "-").lower().encode(), v.encode()) for n, v in headers.items()]
+    return await worker.invoke(Invocation(pairs, body, query, request_id), timeout_s)
 
 
 async def eventually(condition: Callable[[], object], limit_s: float = 30.0) -> None:

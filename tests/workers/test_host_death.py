@@ -17,6 +17,7 @@ import asyncio, sys
 from pathlib import Path
 import uvloop
 from modelplex.workers.image import ImageSpec
+from modelplex.workers.model import ModelSpec
 from modelplex.workers.pool import Pool
 from modelplex.workers.worker import Invocation
 
@@ -26,7 +27,7 @@ async def main(root, mark):
     pool = Pool(image, {name: value}, lambda *_: None)
     await pool.start()
     for code in sys.argv[3:]:
-        worker = await pool.load("m", root, 0, 60)
+        worker = await pool.load(ModelSpec("m", root), 60)
         asyncio.ensure_future(worker.invoke(Invocation([], code.encode()), 600))
     await asyncio.sleep(0.3)
     print("ready", flush=True)

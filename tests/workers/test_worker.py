@@ -76,12 +76,11 @@ context.set_response_content_type(0, context.get_request_header(0, "Content-Type
 context.set_response_header(0, "x-id", context.get_request_id())
 context.set_response_header(0, "x-evil", "a\\r\\nset-cookie: b")
 """
-    headers = {"content_type": "image/jpeg", "X_Amzn_RequestId": "r-1"}
-    answer = await tools.ask(worker, code, **headers)
+    answer = await tools.ask(worker, code, content_type="image/jpeg", request_id=b"r-1")
     assert answer.headers == [
-        ("content-type", "image/jpeg"),
-        ("x-id", "r-1"),
-        ("x-evil", "a set-cookie: b"),
+        (b"content-type", b"image/jpeg"),
+        (b"x-id", b"r-1"),
+        (b"x-evil", b"a set-cookie: b"),
     ]
 
 
@@ -239,7 +238,7 @@ os._exit(0)
 async def test_metrics_are_written_as_by_multi_model_server(stage, worker, tools):
     """One line per metric after the request."""
     code = b"context.metrics.add_counter('Hits', 2); context.metrics.add_counter('Hits', 3)"
-    await tools.ask(worker, code, x_amzn_requestid="r-7")
+    await tools.ask(worker, code, request_id=b"r-7")
     await tools.eventually(stage.printed)
     (line,) = stage.printed()
     assert line.startswith("[METRICS]Hits.Count:5|#ModelName:m,Level:Model|#hostname:")

@@ -30,14 +30,14 @@ CUSTOM_ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 TARGET_BYTES_MAX = 1024  # TargetModel's own limit
 RETRY_AFTER_S = 5  # said with ModelNotReadyException
 DEFAULT_CONTENT_TYPE = b"application/octet-stream"
-# What a container is told of the request, with the names that SageMaker writes.
+# What a container is told of the request.
 PASSED_ON = {
-    b"content-type": "Content-Type",
-    b"accept": "Accept",
-    CUSTOM_ATTRIBUTES: "X-Amzn-SageMaker-Custom-Attributes",
-    TARGET_MODEL: "X-Amzn-SageMaker-Target-Model",
-    b"x-amzn-sagemaker-inference-id": "X-Amzn-SageMaker-Inference-Id",
-    b"x-amzn-requestid": "X-Amzn-RequestId",
+    b"content-type",
+    b"accept",
+    CUSTOM_ATTRIBUTES,
+    TARGET_MODEL,
+    b"x-amzn-sagemaker-inference-id",
+    b"x-amzn-requestid",
 }
 
 
@@ -87,7 +87,8 @@ class Invocations:
     async def _answer(self, request: Request, request_id: str, call: Call) -> Response:
         try:
             body = await request.body.read(self._limits.body_bytes_max)
-            invocation = Invocation(_passed_on(request.headers), body)
+            headers = [header for header in request.headers if header[0] in PASSED_ON]
+            invocation = Invocation(headers, body, request_id=request_id.encode("latin-1"))
             answer = await self._agent.invoke(call, invocation, partial(_tell, request.interim))
             return self._success(answer, call.model, request_id)
         except ServiceError as error:
@@ -135,27 +136,21 @@ async def _tell(interim: Callable[[int, list[Header]], Awaitable[None]], state: 
     await interim(102, [(b"x-modelplex-state", state)])
 
 
-def _passed_on(headers: list[Header]) -> list[tuple[str, str]]:
-    return [
-        (PASSED_ON[name], value.decode("latin-1")) for name, value in headers if name in PASSED_ON
-    ]
-
-
-def _from_container(headers: list[tuple[str, str]]) -> list[Header]:
+def _from_container(headers: list[Header]) -> list[Header]:
     """Content type and custom attributes. Raises ValueError for what is no header's value."""
-    given = {name.lower().encode("latin-1", "replace"): value for name, value in headers}
-    found = [(b"content-type", _value(given.get(b"content-type")) or DEFAULT_CONTENT_TYPE)]
-    if attributes := _value(given.get(CUSTOM_ATTRIBUTES)):
+    given = dict(headers)
+    found = [(b"content-type", _value(given, b"content-type") or DEFAULT_CONTENT_TYPE)]
+    if attributes := _value(given, CUSTOM_ATTRIBUTES):
         found.append((CUSTOM_ATTRIBUTES, attributes))
     return found
 
 
-def _value(value: str | None) -> bytes:
-    if value is None:
-        return b""
-    if not value.isprintable() or not value.isascii():
-        raise ValueError(f"The handler set a header to {value!r}, which no header can be.")
-    return value.encode("ascii")
+def _value(given: dict[bytes, bytes], name: bytes) -> bytes:
+    value = given.get(name, b"")
+    text = value.decode("utf-8")
+    if not text.isprintable() or not text.isascii():
+        raise ValueError(f"The handler set a header to {text!r}, which no header can be.")
+    return value
 
 
 def _explanation(start: str, timings: dict[str, float]) -> list[Header]:

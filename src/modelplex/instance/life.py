@@ -26,9 +26,10 @@ from modelplex.instance.journal import Journal
 from modelplex.instance.logs import Logs, stream_name
 from modelplex.instance.spec import Spec
 from modelplex.instance.store import Store
+from modelplex.workers.environments import Environments
 from modelplex.workers.errors import StartFailed
 from modelplex.workers.limits import PoolLimits
-from modelplex.workers.pool import Pool
+from modelplex.workers.pools import Pools
 
 KILL_RESERVE_S = 5.0  # of the stop's time, for killing what does not end by itself
 
@@ -56,12 +57,13 @@ class Instance:
         stream = stream_name(spec.variant, spec.id)
         self._logs = Logs(spec.log_folder, stream, spec.limits.log_file_bytes_max)
         self.history = History(Journal(time.time), self._logs)
-        self._pool = Pool(
+        self._pool = Pools(
             spec.image,
             spec.container_environment(),
             lambda model, line: self._logs.write(model or None, line),
             _pool_limits(spec),
             spec.image.folder / "learned.json",
+            Environments(spec.folder / "environments", spec.image.python),
         )
         self._sampling: asyncio.Task[None] | None = None
 

@@ -1,15 +1,18 @@
-"""Calls a handler and turns whatever comes of it into one answer."""
+"""Calls a handler and turns whatever comes of it into one answer for each request."""
 
 from __future__ import annotations
 
 import errno
 import json
+import re
 import traceback
-from typing import Any, NamedTuple
+from typing import Any, Iterator, Tuple, Union
 
 from modelplex.runtime.context import Context, RequestProcessor
 
-_TEXT = [("content-type", "text/plain; charset=utf-8")]
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_UNSAFE = re.compile("\r\n|[\r\n\0]")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # What frameworks say when an allocation of theirs failed, but raise as something else.
 _MEMORY_WORDS = (
     "can't allocate memory",
@@ -20,28 +23,26 @@ _MEMORY_WORDS = (
 )
 
 
-class Answer(NamedTuple):
-    """Status, phrase, headers and body, as the host will get them."""
-
-    status: int
-    phrase: str
-    headers: list[tuple[str, str]]
-    body: bytes | bytearray
+# Meta and body, as the host will get them. The meta is `status NUL phrase NUL failure (NUL name NUL
+# value)*`, or nothing for a 200 without headers; `failure` is empty, "raised", "memory",
+# "prediction", "invalid" or "input". A plain tuple, as it is made for each request.
+Answer = Tuple[bytes, Union[bytes, bytearray]]
 
 
-def failure(status: int, message: str) -> Answer:
+def failure(status: int, message: str, kind: str) -> Answer:
     """An answer that says in its body what went wrong."""
-    return Answer(status, "", _TEXT, message.encode("utf-8", "backslashreplace"))
+    meta = b"\0".join((b"%d" % status, b"", kind.encode("ascii"), *_TEXT))
+    return meta, message.encode("utf-8", "backslashreplace")
 
 
-def ask(entry: Any, context: Context, processor: RequestProcessor, data: list[Any]) -> Answer:
+def ask(entry: Any, context: Context, data: list[Any]) -> list[Answer]:
     """Calls the handler once. Only SystemExit gets past this: it ends the process."""
     try:
-        return _read(entry(data, context), processor)
+        return _read(entry(data, context), context, len(data))
     except SystemExit:
         raise
     except BaseException as error:  # whatever it is, it is an answer
-        return explain(error)
+        return [explain(error)] * len(data)
 
 
 def explain(error: BaseException) -> Answer:
@@ -53,12 +54,12 @@ def explain(error: BaseException) -> Answer:
     if lacks_memory(error):
         # Frees what the handler's frames still hold, or there is no memory to answer with.
         traceback.clear_frames(error.__traceback__)
-        return failure(507, "Out of resources")
+        return failure(507, "Out of resources", "memory")
     note(error)
     code = prediction_code(error)
     if code is not None:
-        return failure(code, str(getattr(error, "message", error)))
-    return failure(500, describe(error))
+        return failure(code, str(getattr(error, "message", error)), "prediction")
+    return failure(500, describe(error), "raised")
 
 
 def note(error: BaseException) -> None:
@@ -95,26 +96,44 @@ def prediction_code(error: BaseException) -> int | None:
     return code if isinstance(code, int) and 200 <= code <= 599 else 500
 
 
-def _read(returned: Any, processor: RequestProcessor) -> Answer:
+def _read(returned: Any, context: Context, count: int) -> list[Answer]:
     if not isinstance(returned, list):
-        return _invalid("Invalid model predict output", f"{type(returned)} instead of a list")
-    if len(returned) != 1:
-        return _invalid("number of batch response mismatched", f"expect: 1, got: {len(returned)}")
+        text = f"{type(returned)} instead of a list"
+        return [_invalid("Invalid model predict output", text)] * count
+    if len(returned) != count:
+        text = f"expect: {count}, got: {len(returned)}"
+        return [_invalid("number of batch response mismatched", text)] * count
+    processors: Any = context.request_processor  # perhaps others than at the call
+    return [_answer(value, processors[at]) for at, value in enumerate(returned)]
+
+
+def _answer(value: Any, processor: RequestProcessor) -> Answer:
     try:
-        body = _body(returned[0])
+        body = value if isinstance(value, (bytes, bytearray)) else _body(value)
     except (TypeError, ValueError) as error:
         return _invalid("Unsupported model output data type.", describe(error))
     status = processor.get_response_status_code()
+    phrase = processor.get_response_status_phrase()
+    headers = processor.get_response_headers()
+    if status == 200 and not phrase and not headers:
+        return b"", body
     if not isinstance(status, int) or not 200 <= status <= 599:
-        return failure(500, f"the handler set the response status {status!r}; use 200 to 599")
-    phrase = _line(processor.get_response_status_phrase() or "")
-    headers = processor.get_response_headers().items()
-    return Answer(status, phrase, [(_line(k), _line(v)) for k, v in headers], body)
+        text = f"the handler set the response status {status!r}; use 200 to 599"
+        return failure(500, text, "invalid")
+    return b"\0".join([b"%d" % status, _line(phrase or ""), b"", *_pairs(headers)]), body
 
 
-def _body(value: Any) -> bytes | bytearray:
-    if isinstance(value, (bytes, bytearray)):
-        return value
+def _pairs(headers: dict[str, Any]) -> Iterator[bytes]:
+    """Names and values in turn; without names that would break the answer."""
+    for name, value in headers.items():
+        if _NAME.fullmatch(str(name)):
+            yield str(name).lower().encode("ascii")
+            yield _line(value)
+        else:
+            print(f"the response header {name!r} is left out: no header can have that name")
+
+
+def _body(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8")
     return json.dumps(value, indent=2).encode("utf-8")
@@ -122,9 +141,9 @@ def _body(value: Any) -> bytes | bytearray:
 
 def _invalid(message: str, detail: str) -> Answer:
     print(f"{message}: {detail}")
-    return failure(503, message)
+    return failure(503, message, "invalid")
 
 
-def _line(value: Any) -> str:
+def _line(value: Any) -> bytes:
     """A text that cannot break out of its header line."""
-    return " ".join(str(value).split("\r\n")).replace("\r", " ").replace("\n", " ")
+    return _UNSAFE.sub(" ", str(value)).encode("utf-8", "backslashreplace")

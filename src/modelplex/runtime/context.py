@@ -7,9 +7,12 @@ the handler spells them (`Content-Type`, `content-type`).
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from modelplex.runtime.metrics import MetricsStore
+
+if TYPE_CHECKING:
+    from modelplex.runtime.inputs import Request
 
 SERVER_NAME = "MMS"
 SERVER_VERSION = "1.1.11"  # the version whose behaviour is copied
@@ -34,18 +37,20 @@ class Headers(dict):  # type: ignore[type-arg]
 class RequestProcessor:
     """One request of a batch: its headers, and the status and headers of its answer."""
 
+    _status_code: Any = 200
+    _reason_phrase: Any = None
+    _response_header: dict[str, Any] | None = None  # made when first asked for
+    _request_header: dict[str, Any] | None = None
+
     def __init__(self, request_header: dict[str, Any]) -> None:
-        self._status_code: Any = 200
-        self._reason_phrase: Any = None
-        self._response_header: dict[str, Any] = {}
         self._request_header = request_header
 
     def get_request_property(self, key: str) -> Any:
         """One request header; None if the request has none of that name."""
-        return self._request_header.get(key)
+        return self.get_request_properties().get(key)
 
     def get_request_properties(self) -> dict[str, Any]:
-        return self._request_header
+        return self._request_header or {}
 
     def report_status(self, code: int, reason_phrase: str | None = None) -> None:
         self._status_code = code
@@ -58,31 +63,53 @@ class RequestProcessor:
         return self._reason_phrase
 
     def add_response_property(self, key: str, value: str) -> None:
-        self._response_header[key] = value
+        self.get_response_headers()[key] = value
 
     def get_response_headers(self) -> dict[str, Any]:
+        if self._response_header is None:
+            self._response_header = {}
         return self._response_header
 
     def get_response_header(self, key: str) -> Any:
-        return self._response_header.get(key)
+        return self.get_response_headers().get(key)
 
 
 class Context:
     """What is fixed for the model, and the requests at hand. `idx` is a place in `data`."""
 
-    def __init__(self, model_name: str, model_dir: str, manifest: Any = None) -> None:
+    def __init__(  # noqa: PLR0917  as Multi Model Server has it
+        self,
+        model_name: str,
+        model_dir: str,
+        manifest: Any = None,
+        batch_size: int = 1,
+        gpu: int | None = None,
+        mms_version: str = SERVER_VERSION,
+    ) -> None:
         self.model_name = model_name
         self.manifest = manifest
-        self.request_ids: dict[int, str] | None = None
-        self.request_processor: list[RequestProcessor] | None = None
+        self.request_processor: Sequence[RequestProcessor] | None = None
+        self._request_ids: dict[int, str] | None = None
+        self._requests: Sequence[Request] = ()
         self._metrics: MetricsStore | None = None
         self.system_properties: dict[str, Any] = {
             "model_dir": model_dir,
-            "gpu_id": None,
-            "batch_size": 1,
+            "gpu_id": gpu,
+            "batch_size": batch_size,
             "server_name": SERVER_NAME,
-            "server_version": SERVER_VERSION,
+            "server_version": mms_version,
         }
+
+    @property
+    def request_ids(self) -> dict[int, str] | None:
+        """The ids of the requests by their place in `data`; None while the model is loaded."""
+        if self._request_ids is None and self._requests:
+            self._request_ids = {at: request.id() for at, request in enumerate(self._requests)}
+        return self._request_ids
+
+    @request_ids.setter
+    def request_ids(self, ids: dict[int, str] | None) -> None:
+        self._request_ids = ids
 
     @property
     def metrics(self) -> MetricsStore:
@@ -95,17 +122,10 @@ class Context:
     def metrics(self, metrics: MetricsStore) -> None:
         self._metrics = metrics
 
-    def begin(self, number: str, headers: Iterable[tuple[str, str]]) -> RequestProcessor:
-        """Forgets the last request and turns to the next one. For the worker, not for handlers.
-
-        The request's id is the one that its headers have, else `number`.
-        """
-        given = Headers(headers)
-        processor = RequestProcessor(given)
-        self.request_ids = {0: given.get("x-amzn-requestid", number)}
-        self.request_processor = [processor]
-        self._metrics = None
-        return processor
+    def begin(self, requests: Sequence[Request]) -> None:
+        """Forgets the last requests and turns to the next ones. For the worker."""
+        self._requests = self.request_processor = requests
+        self._request_ids = self._metrics = None
 
     def emit_metrics(self) -> None:
         """Writes what the handler has measured to its log. For the worker."""

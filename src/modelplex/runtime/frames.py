@@ -1,32 +1,37 @@
 """The frames that host, zygote and workers exchange over socketpairs.
 
-A frame is a kind, a number, a list of (key, value) texts and a body of bytes:
+A frame is a kind, a number, what describes its body (`meta`), and a body of bytes:
 
-    kind u8 | 0 u8 | pairs u16 | request u32 | meta bytes u32 | body bytes u32 | meta | body
+    kind u8 | 0 u8 | left u16 | request u32 | meta bytes u32 | body bytes u32 | meta | body
 
-with meta = sizes u32... | texts, where sizes are the lengths of the texts: key, value, key, value.
-All integers are big-endian. A large body is received straight into its own bytearray.
+All integers are big-endian. `left` is the number of frames that follow and belong to the same
+batch. Orders and reports have a JSON object as meta; the meta of a request and of an answer is a
+list of texts joined by NUL (`inputs.py`, `answers.py`), which is read only where it is needed. A
+large body is received straight into its own bytearray.
 """
 
 from __future__ import annotations
 
+import json
 import struct
-from typing import Iterable, NamedTuple
+from typing import Any, NamedTuple, Union
 
-# Host to zygote, and back.
+# Host to zygote, and back; a template takes FORK and REAP too.
 START, READY, START_FAILED, FORK, FORKED, FORK_FAILED, REAP, REAPED = range(1, 9)
 # Host to worker, and back.
 LOAD, LOADED, LOAD_FAILED, INVOKE, ANSWER = range(16, 21)
 
-META_BYTES_MAX = 1024 * 1024  # all texts of one frame with their sizes; more: FrameError
-PAIRS_MAX = 0xFFFF
+META_BYTES_MAX = 1024 * 1024  # of one frame; more: FrameError
+BATCH_MAX = 0xFFFF  # frames of a batch; more: FrameError
 EXIT_OUT_OF_MEMORY = 97  # exit code of a worker that had no memory left to say so in a frame
 
 _HEADER = struct.Struct("!BxHIII")
-_JOIN_BYTES_MAX = 64 * 1024  # smaller bodies are copied behind the header: one buffer, one write
+_HEADER_BYTES = _HEADER.size
+_JOIN_BYTES_MAX = 16 * 1024  # smaller bodies are copied behind the header: one buffer, one write
 _SCRATCH_BYTES = 8 * 1024  # what is read at once while the next frame's size is unknown
 
-Meta = Iterable["tuple[str, str]"]
+Data = Union[bytes, bytearray, memoryview]
+new = tuple.__new__  # makes a NamedTuple, several times faster than calling its class
 
 
 class FrameError(ValueError):
@@ -37,105 +42,120 @@ class Frame(NamedTuple):
     """One message; `request` ties an answer to its question."""
 
     kind: int
+    left: int
     request: int
-    meta: list[tuple[str, str]]
+    meta: bytearray
     body: bytearray
+
+    def values(self) -> dict[str, Any]:
+        """The meta of an order or report. Raises ValueError."""
+        values: dict[str, Any] = json.loads(self.meta)
+        return values
 
 
 def encode(
-    kind: int, request: int = 0, meta: Meta = (), body: bytes | bytearray = b""
-) -> list[bytes | bytearray]:
-    """The buffers of one frame, to be written in this order. Texts that are not valid Unicode are
-    escaped rather than refused, since they come from handlers. Raises FrameError."""
-    texts = [text.encode("utf-8", "backslashreplace") for pair in meta for text in pair]
-    packed = struct.pack("!%dI" % len(texts), *map(len, texts)) + b"".join(texts)
-    if len(packed) > META_BYTES_MAX or len(texts) > 2 * PAIRS_MAX or len(body) > 0xFFFFFFFF:
-        raise FrameError(f"{len(texts) // 2} headers of {len(packed)} bytes are too many to send")
-    head = _HEADER.pack(kind, len(texts) // 2, request, len(packed), len(body)) + packed
-    return [head + body] if len(body) <= _JOIN_BYTES_MAX else [head, body]
+    kind: int, request: int, meta: Data = b"", body: Data = b"", left: int = 0
+) -> list[Data]:
+    """The buffers of one frame, to be written in this order. Raises FrameError."""
+    meta_bytes, body_bytes = len(meta), len(body)
+    if meta_bytes > META_BYTES_MAX or body_bytes > 0xFFFFFFFF or left > BATCH_MAX:
+        raise FrameError(f"{meta_bytes} bytes of headers or {left} requests are too many to send")
+    head = _HEADER.pack(kind, left, request, meta_bytes, body_bytes)
+    if body_bytes <= _JOIN_BYTES_MAX:
+        return [b"".join((head, meta, body))]
+    return [head + meta, body]
+
+
+def order(kind: int, request: int = 0, body: Data = b"", **values: Any) -> list[Data]:
+    """The buffers of an order or report. Raises FrameError."""
+    return encode(kind, request, json.dumps(values).encode("ascii"), body)
 
 
 class Decoder:
-    """Turns received bytes into frames. The caller reads into `buffer()` and says how much."""
+    """Turns received bytes into frames. The caller reads into `view` and says how much.
+
+    `in_body`: the view is the rest of a body, which should be filled whole.
+    """
 
     def __init__(self, body_bytes_max: int) -> None:
         self._body_bytes_max = body_bytes_max
         self._scratch = bytearray(_SCRATCH_BYTES)
+        self._whole = memoryview(self._scratch)
         self._filled = 0
-        self._pending: Frame | None = None  # its body is still arriving
-        self._arrived = 0  # bytes of that body
-
-    def buffer(self) -> memoryview:
-        """Where the next bytes belong; never empty."""
-        if self._pending is not None:
-            return memoryview(self._pending.body)[self._arrived :]
-        return memoryview(self._scratch)[self._filled :]
+        self._pending: Frame  # its body is still arriving, while `in_body`
+        self.view = self._whole  # never empty
+        self.in_body = False
 
     def received(self, count: int) -> list[Frame]:
-        """The frames that `count` more bytes in `buffer()` complete. Raises FrameError."""
-        if self._pending is not None:
-            return self._received_body(self._pending, count)
-        self._filled += count
+        """The frames that `count` more bytes in `view` complete. Raises FrameError."""
+        if self.in_body:
+            return self._received_body(count)
+        scratch = self._scratch
+        self._filled = filled = self._filled + count
+        if filled >= _HEADER_BYTES:  # most often what has come is one whole frame
+            kind, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch)
+            body_at = _HEADER_BYTES + meta_bytes
+            if body_at + body_bytes == filled and body_bytes <= self._body_bytes_max:
+                self._filled = 0
+                self.view = self._whole
+                meta, body = scratch[_HEADER_BYTES:body_at], scratch[body_at:filled]
+                return [new(Frame, (kind, left, request, meta, body))]
+        return self._received_some()
+
+    def _received_some(self) -> list[Frame]:
+        """Any number of frames, and perhaps the beginning of another one."""
         frames: list[Frame] = []
-        at = 0
-        while self._pending is None:
-            end = self._parse(at, frames)
-            if end == at:
-                break
-            at = end
+        at, end = 0, self._parse(0, frames)
+        while end > at and not self.in_body:
+            at, end = end, self._parse(end, frames)
+        if self.in_body:
+            self._filled = 0
+            return frames
         self._scratch[: self._filled - at] = self._scratch[at : self._filled]
         self._filled -= at
+        self.view = self._whole[self._filled :]
         return frames
 
-    def _received_body(self, frame: Frame, count: int) -> list[Frame]:
-        self._arrived += count
-        if self._arrived < len(frame.body):
+    def _received_body(self, count: int) -> list[Frame]:
+        if count < len(self.view):
+            self.view = self.view[count:]
             return []
-        self._pending = None
-        return [frame]
+        self.in_body = False
+        self.view = self._whole
+        return [self._pending]
 
     def _parse(self, at: int, frames: list[Frame]) -> int:
         """Takes one frame from the scratch at `at`; returns where the next one begins, or `at`."""
-        start = at + _HEADER.size
-        if self._filled < start:
+        filled, scratch = self._filled, self._scratch
+        start = at + _HEADER_BYTES
+        if filled < start:
             return at
-        kind, pairs, request, meta_bytes, body_bytes = _HEADER.unpack_from(self._scratch, at)
+        kind, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch, at)
         if meta_bytes > META_BYTES_MAX or body_bytes > self._body_bytes_max:
             raise FrameError(f"a frame of {meta_bytes} + {body_bytes} bytes is too large")
         body_at = start + meta_bytes
-        if self._filled < body_at:
+        if filled < body_at:
             self._make_room(body_at - at)
             return at
-        meta = _unpack(pairs, bytes(self._scratch[start:body_at]))
-        end: int = min(body_at + body_bytes, self._filled)
-        frame = Frame(kind, request, meta, self._scratch[body_at:end])
-        if end < body_at + body_bytes:
-            self._wait_for_body(frame, body_bytes)
-        else:
+        end: int = body_at + body_bytes
+        body = scratch[body_at : min(end, filled)]
+        frame = Frame(kind, left, request, scratch[start:body_at], body)
+        if end <= filled:
             frames.append(frame)
-        return end
+            return end
+        self._wait_for_body(frame, body_bytes)
+        return filled
+
+    def _wait_for_body(self, frame: Frame, size: int) -> None:
+        body = bytearray(size)
+        arrived = len(frame.body)
+        body[:arrived] = frame.body
+        self._pending = frame._replace(body=body)
+        self.view = memoryview(body)[arrived:]
+        self.in_body = True
 
     def _make_room(self, size: int) -> None:
         # Grown in a new object: the reader may still hold a view of the old one.
         if size > len(self._scratch):
-            self._scratch = self._scratch + bytes(size - len(self._scratch) + _HEADER.size)
-
-    def _wait_for_body(self, frame: Frame, size: int) -> None:
-        body = bytearray(size)
-        self._arrived = len(frame.body)
-        body[: self._arrived] = frame.body
-        self._pending = frame._replace(body=body)
-
-
-def _unpack(pairs: int, packed: bytes) -> list[tuple[str, str]]:
-    at = 8 * pairs
-    if at > len(packed):
-        raise FrameError(f"{pairs} pairs do not fit into {len(packed)} bytes")
-    sizes = struct.unpack_from("!%dI" % (2 * pairs), packed)
-    if at + sum(sizes) != len(packed):
-        raise FrameError(f"the sizes of {pairs} pairs do not add up to {len(packed)} bytes")
-    texts = []
-    for size in sizes:
-        texts.append(str(packed[at : at + size], "utf-8", "replace"))
-        at += size
-    return [(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)]
+            self._scratch = self._scratch + bytes(size - len(self._scratch) + _HEADER_BYTES)
+            self._whole = memoryview(self._scratch)

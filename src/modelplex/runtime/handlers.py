@@ -31,18 +31,22 @@ class HandlerError(Exception):
     """A handler that cannot be found, or has not the form of one; says which and why."""
 
 
-def load(name: str, folder: str, code: str, handler: str) -> tuple[Entry, Context]:
-    """Loads the model in `folder`; returns what to call for each request, and with which context.
+def load(context: Context, code: str, handler: str, fallback: str) -> Entry:
+    """Loads the model that `context` describes; returns what to call for each batch.
 
-    `handler` and `code` are the image's; a model with a manifest that names a handler has its own.
-    Raises HandlerError, and whatever the handler raises.
+    `handler` wins over the one in the model's manifest, and that one over `fallback`, the image's,
+    which lies in the folder `code`. Raises HandlerError, and whatever the handler raises.
     """
-    manifest = _read_manifest(folder)
-    own = _own_handler(manifest)
+    folder = context.system_properties["model_dir"]
+    own = handler or _own_handler(context.manifest)
+    if not own and not fallback:
+        raise HandlerError(
+            "the model has no handler: name one in its manifest (model.handler), when it is "
+            "registered, or as the server's default"
+        )
     set_path([folder, code])
-    module, attribute = import_handler(own or handler, folder if own else code)
-    context = Context(name, folder, manifest)
-    return _start(module, attribute, context), context
+    module, attribute = import_handler(own or fallback, [folder, code] if own else [code])
+    return _start(module, attribute, context)
 
 
 def set_path(folders: list[str]) -> None:
@@ -59,8 +63,9 @@ def set_path(folders: list[str]) -> None:
                 del sys.modules[loaded]
 
 
-def import_handler(handler: str, home: str) -> tuple[ModuleType, str]:
-    """Imports the module of a handler such as `folder/module.py:function`, looking in `home` first.
+def import_handler(handler: str, homes: list[str]) -> tuple[ModuleType, str]:
+    """Imports the module of a handler such as `folder/module.py:function`, from `homes` if it is
+    there, else by its name.
 
     Returns it with the name behind the colon (`handle` if there is none).
     """
@@ -69,9 +74,9 @@ def import_handler(handler: str, home: str) -> tuple[ModuleType, str]:
     name = file[:-3] if file.endswith(".py") else file
     if not name:
         raise HandlerError(f"the handler {handler!r} names no module; use module.py:function")
-    places = [os.path.join(home, folder), home] if folder else [home]
-    if folder and os.path.isdir(places[0]):
-        sys.path.insert(0, places[0])
+    inside = list(dict.fromkeys(os.path.join(home, folder) for home in homes if folder))
+    sys.path[:0] = filter(os.path.isdir, inside)
+    places = [*inside, *homes]
     spec = None if "." in name else importlib.machinery.PathFinder.find_spec(name, places)
     if spec is None or spec.loader is None or not spec.has_location:
         return importlib.import_module(name), attribute or "handle"
@@ -133,7 +138,8 @@ def _importable(folders: list[str]) -> set[str]:
     return names
 
 
-def _read_manifest(folder: str) -> Any:
+def read_manifest(folder: str) -> Any:
+    """The model's manifest, None if it has none. Raises HandlerError."""
     path = os.path.join(folder, _MANIFEST)
     try:
         with open(path, "rb") as file:

@@ -29,6 +29,12 @@ def attach(pipe: int) -> None:
     _hold(pipe, -os.getpgrp())
 
 
+def lead_group() -> None:
+    """The same for a forked child that leads a group of its own now."""
+    if _held is not None:
+        _hold(_held, -os.getpgrp())
+
+
 def attach_forked_child() -> None:
     """The same for a process just forked, which may leave the group. For register_at_fork."""
     if _held is not None:

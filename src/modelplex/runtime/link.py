@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from array import array
+from collections import deque
+from typing import Any, Deque
 
 from modelplex.runtime import frames
+
+_BUFFERS_MAX = 512  # of one system call; the kernel's own limit is 1024
+_WHOLE = int(socket.MSG_WAITALL)
 
 
 class Link:
@@ -16,33 +21,46 @@ class Link:
         sock.setblocking(True)
         self._sock = sock
         self._decoder = frames.Decoder(body_bytes_max)
-        self._waiting: list[frames.Frame] = []
+        self._waiting: Deque[frames.Frame] = deque()
 
     def receive(self) -> frames.Frame | None:
         """The next frame; None when the other side is gone. Raises FrameError."""
         while not self._waiting:
             try:
-                count = self._read(self._decoder.buffer())
+                count = self._read(self._decoder)
             except ConnectionResetError:
                 return None
             if count == 0:
                 return None
-            self._waiting = self._decoder.received(count)
-        return self._waiting.pop(0)
+            received = self._decoder.received(count)
+            if len(received) == 1:
+                return received[0]
+            self._waiting.extend(received)
+        return self._waiting.popleft()
 
-    def send(
-        self, kind: int, request: int = 0, meta: frames.Meta = (), body: bytes | bytearray = b""
-    ) -> None:
-        """Sends one frame whole. Raises FrameError before, OSError when the other side is gone."""
-        for part in frames.encode(kind, request, meta, body):
-            self._sock.sendall(part)
+    def send(self, parts: list[frames.Data]) -> None:
+        """Sends encoded frames whole. Raises OSError when the other side is gone."""
+        if len(parts) == 1:
+            self._sock.sendall(parts[0])
+            return
+        for at in range(0, len(parts), _BUFFERS_MAX):
+            some = parts[at : at + _BUFFERS_MAX]
+            sent = self._sock.sendmsg(some)
+            for part in some:
+                if sent < len(part):
+                    self._sock.sendall(memoryview(part)[sent:])
+                sent = max(0, sent - len(part))
+
+    def report(self, kind: int, request: int = 0, body: frames.Data = b"", **values: Any) -> None:
+        """Sends a report. Raises FrameError before, OSError when the other side is gone."""
+        self.send(frames.order(kind, request, body, **values))
 
     def close(self) -> None:
         """Closes the socket. May be called twice."""
         self._sock.close()
 
-    def _read(self, buffer: memoryview) -> int:
-        return self._sock.recv_into(buffer)
+    def _read(self, decoder: frames.Decoder) -> int:
+        return self._sock.recv_into(decoder.view, 0, _WHOLE if decoder.in_body else 0)
 
 
 class OrderLink(Link):
@@ -57,9 +75,9 @@ class OrderLink(Link):
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return taken
 
-    def _read(self, buffer: memoryview) -> int:
+    def _read(self, decoder: frames.Decoder) -> int:
         space = socket.CMSG_SPACE(2 * array("i").itemsize)
-        count, ancillary, _, _ = self._sock.recvmsg_into([buffer], space)
+        count, ancillary, _, _ = self._sock.recvmsg_into([decoder.view], space)
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 numbers = array("i", data[: len(data) - len(data) % array("i").itemsize])

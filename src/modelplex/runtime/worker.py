@@ -1,22 +1,27 @@
-"""The life of a worker: load one model, then answer one request after the other.
+"""The life of a worker: load one model, then answer one batch of requests after the other.
 
-forked -> LOAD -> handler imported, model initialized -> LOADED -> (INVOKE -> ANSWER)* -> end
+forked -> LOAD -> handler imported, model initialized -> LOADED -> (INVOKE+ -> ANSWER+)* -> end
                                                       -> LOAD_FAILED -> end
+
+A template loads in the same way, and then forks workers that begin with their first INVOKE.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 import traceback
+from functools import partial
 from typing import Any, NamedTuple
 
-from modelplex.runtime import answers, frames, handlers, imports
+from modelplex.runtime import answers, forking, frames, handlers, imports, inputs
 from modelplex.runtime.context import Context
-from modelplex.runtime.link import Link
+from modelplex.runtime.link import Link, OrderLink
 
 
 class Order(NamedTuple):
@@ -30,40 +35,53 @@ class Order(NamedTuple):
     folder: str
     code: str
     handler: str
+    fallback: str
     limit_bytes: int
     later_bytes: int
     slack_bytes: int
     response_bytes_max: int
+    gpu_id: int | None
+    batch_size: int
+    decode: bool
+    template: bool
+
+
+class Model(NamedTuple):
+    """What answers requests."""
+
+    entry: handlers.Entry
+    context: Context
+    response_bytes_max: int
+    decode: bool
 
 
 def run(sock: socket.socket, body_bytes_max: int) -> None:
     """Serves the host until it closes the connection. Returns or raises SystemExit to end."""
+    _take_signals()
     link = Link(sock, body_bytes_max)
     frame = link.receive()
     if frame is None:
         return
-    order = read_order(frame)
+    order = Order(**frame.values())
     _take_output(order.name)
     try:
-        entry, context = _load(order)
+        model = _load(order)
     except SystemExit:
         raise
     except BaseException as error:  # whatever it is, the host must hear of it
         failure = error
     else:
+        if order.template:
+            gc.collect()
+            gc.freeze()
         news = imports.pack(imports.learned([order.folder, order.code]))
-        link.send(frames.LOADED, 0, (), news)
-        _serve(link, entry, context, order.response_bytes_max)
+        link.report(frames.LOADED, 0, news, threads=forking.threads())
+        if order.template:
+            forking.serve(OrderLink(sock, 0), partial(_serve_copy, model), threads_max=1)
+        else:
+            _serve(link, model)
         return
     _report_failure(link, failure)
-
-
-def read_order(frame: frames.Frame) -> Order:
-    """The host's LOAD as an order."""
-    meta = dict(frame.meta)
-    texts = (meta["name"], meta["folder"], meta["code"], meta["handler"])
-    sizes = ("limit_bytes", "later_bytes", "slack_bytes", "response_bytes_max")
-    return Order(*texts, *(int(meta[name]) for name in sizes))
 
 
 def limit_memory(order: Order) -> None:
@@ -90,60 +108,105 @@ def lift_limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def _load(order: Order) -> tuple[handlers.Entry, Context]:
+def _load(order: Order) -> Model:
     sys.dont_write_bytecode = True  # a model's folder holds what its archive held, nothing else
     os.chdir(order.folder)
     _reseed()
     if order.limit_bytes > 0:
         limit_memory(order)
-    loaded = handlers.load(order.name, order.folder, order.code, order.handler)
+    manifest = handlers.read_manifest(order.folder)
+    context = Context(order.name, order.folder, manifest, order.batch_size, order.gpu_id)
+    entry = handlers.load(context, order.code, order.handler, order.fallback)
     lift_limit()
-    return loaded
+    return Model(entry, context, order.response_bytes_max, order.decode)
 
 
-def _serve(link: Link, entry: handlers.Entry, context: Context, response_bytes_max: int) -> None:
+def _serve_copy(model: Model, sock: socket.socket, body_bytes_max: int) -> None:
+    """The life of a worker that is forked from a template."""
+    _reseed()
+    _serve(Link(sock, body_bytes_max), model)
+
+
+def _serve(link: Link, model: Model) -> None:
     while True:
         frame = link.receive()
         if frame is None:
             return
-        answer = _invoke(entry, context, frame)
-        if len(answer.body) > response_bytes_max:
-            size = len(answer.body)
-            text = (
-                f"the handler's answer has {size} bytes; at most {response_bytes_max} are allowed"
-            )
-            answer = answers.failure(500, text)
-        _send(link, frame.request, answer)
-        del frame, answer  # a large body is not kept until the next request
+        batch = [frame]
+        while frame.left:
+            frame = link.receive()
+            if frame is None:
+                return
+            batch.append(frame)
+        parts = _answer(model, batch)
+        del frame, batch  # a large body is not kept until the next request
+        link.send(parts)
+        del parts
 
 
-def _invoke(entry: handlers.Entry, context: Context, frame: frames.Frame) -> answers.Answer:
-    processor = context.begin(str(frame.request), frame.meta)
-    answer = answers.ask(entry, context, processor, [{"body": frame.body}])
-    context.emit_metrics()
-    return answer
+def _answer(model: Model, batch: list[frames.Frame]) -> list[frames.Data]:
+    """The answers to a batch as buffers."""
+    data, requests = [], []
+    refused: dict[int, answers.Answer] = {}
+    for at, frame in enumerate(batch):
+        try:
+            entry, request = inputs.read(frame, model.decode)
+        except inputs.InputError as error:
+            refused[at] = answers.failure(400, str(error), "input")
+        except MemoryError as error:
+            refused[at] = answers.explain(error)
+        else:
+            data.append(entry)
+            requests.append(request)
+    if data:
+        model.context.begin(requests)
+        given = answers.ask(model.entry, model.context, data)
+        model.context.emit_metrics()
+    else:
+        given = []
+    for at, answer in refused.items():  # in ascending order, so each comes to its place
+        given.insert(at, answer)
+    return _encode(batch[0].request, given, model.response_bytes_max)
 
 
-def _send(link: Link, request: int, answer: answers.Answer) -> None:
-    first = [("status", str(answer.status)), ("phrase", answer.phrase)]
-    try:
-        link.send(frames.ANSWER, request, first + answer.headers, answer.body)
-    except frames.FrameError as error:
-        text = f"the handler's response headers cannot be sent: {error}"
-        first = [("status", "500"), ("phrase", "")]
-        link.send(frames.ANSWER, request, first, text.encode())
+def _encode(number: int, given: list[answers.Answer], bytes_max: int) -> list[frames.Data]:
+    parts: list[frames.Data] = []
+    left = len(given)
+    for answer in given:
+        left -= 1
+        meta, body = answer
+        if len(body) > bytes_max or len(meta) > frames.META_BYTES_MAX:
+            meta, body = _too_large(answer, bytes_max)
+        parts += frames.encode(frames.ANSWER, number, meta, body, left)
+    return parts
+
+
+def _too_large(answer: answers.Answer, bytes_max: int) -> answers.Answer:
+    """What is sent instead."""
+    meta, body = answer
+    text = f"the handler's answer has {len(body)} bytes; at most {bytes_max} are allowed"
+    if len(body) <= bytes_max:
+        text = f"the handler's response headers have {len(meta)} bytes, which is too much"
+    return answers.failure(500, text, "invalid")
 
 
 def _report_failure(link: Link, error: BaseException) -> None:
     if answers.lacks_memory(error):
         traceback.clear_frames(error.__traceback__)
-        link.send(frames.LOAD_FAILED, 0, [("status", "507"), ("message", "Out of resources")])
+        link.report(frames.LOAD_FAILED, status=507, message="Out of resources")
         return
     if not isinstance(error, handlers.HandlerError):
         answers.note(error)
-    message = str(error) if isinstance(error, handlers.HandlerError) else answers.describe(error)
-    status = str(answers.prediction_code(error) or 500)
-    link.send(frames.LOAD_FAILED, 0, [("status", status), ("message", message)])
+    text = str(error) if isinstance(error, handlers.HandlerError) else answers.describe(error)
+    message = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    link.report(frames.LOAD_FAILED, status=answers.prediction_code(error) or 500, message=message)
+
+
+def _take_signals() -> None:
+    """As a process has them at its start; what a handler changes, a template's copies inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _take_output(name: str) -> None:

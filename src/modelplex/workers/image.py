@@ -8,8 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """A handler image. `handler` is `module.py:function`, `module.py:Class` or `module.py`;
-    `preload` names modules to import before any model is loaded."""
+    """A handler image. `handler` is `module.py:function`, `module.py:Class` or `module.py`, for
+    models that name none; if it is empty, nothing is tried at start. `preload` names modules to
+    import before any model is loaded."""
 
     folder: Path
     python: Path

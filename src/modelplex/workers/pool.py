@@ -12,22 +12,23 @@ import functools
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from modelplex.workers.errors import LoadFailed, StartFailed, WorkerDied
+from modelplex.workers.forker import ForkerGone
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.learning import Learned
 from modelplex.workers.limits import PoolLimits
-from modelplex.workers.output import Output
+from modelplex.workers.model import ModelSpec
+from modelplex.workers.nursery import Kind, Nursery
 from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans
+from modelplex.workers.template import Template
 from modelplex.workers.worker import Worker
-from modelplex.workers.zygote import Zygote, ZygoteGone
+from modelplex.workers.zygote import Zygote
 
 log = logging.getLogger(__name__)
 
-_SOCKET_BYTES = 1024 * 1024  # in flight to or from a worker: fewer switches with large bodies
 _RESTART_DELAY_S = 0.05  # first pause before a dead zygote is started again; doubles
 # Frameworks must not start threads in the zygote, and workers share the instance's vCPUs.
 _DEFAULTS = {
@@ -69,7 +70,7 @@ class Pool:
         self._zygote: Zygote | None = None
         self._zygotes: set[Zygote] = set()  # with those that are about to leave
         self._changed = asyncio.Event()  # set when there is a zygote
-        self._workers: set[Worker] = set()
+        self._nursery = Nursery(on_output, self._limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshing = False
         self._closed = False
@@ -85,21 +86,18 @@ class Pool:
             await self.close()
             raise
 
-    async def load(self, name: str, folder: Path, limit_bytes: int, timeout_s: float) -> Worker:
-        """Loads the model in `folder`, which is its worker's working directory.
+    async def load(self, model: ModelSpec, timeout_s: float) -> Worker:
+        """Loads a model into a worker.
 
-        `limit_bytes` is what it may allocate beyond the zygote's memory (0: no limit). Raises
-        OutOfMemory, LoadFailed. When cancelled, or after `timeout_s`, the process is killed.
+        Raises OutOfMemory, LoadFailed. When cancelled, or after `timeout_s`, the process is killed.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    zygote = await self._current()
-                    with contextlib.suppress(ZygoteGone), zygote.loading():
-                        return await self._load_from(zygote, name, folder, limit_bytes)
-                    await asyncio.sleep(_RESTART_DELAY_S)
-        except TimeoutError:
-            raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
+        return await self._load(Worker, model, timeout_s)
+
+    async def load_template(self, model: ModelSpec, timeout_s: float) -> Template:
+        """Loads a model into a process that workers are forked from; otherwise as `load`."""
+        template = await self._load(Template, model, timeout_s)
+        template.birth = self._birth
+        return template
 
     def base_bytes(self) -> int:
         """What the zygote takes, the last one while there is none. Grows as imports are learned."""
@@ -119,7 +117,7 @@ class Pool:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(worker.kill("pool closed") for worker in list(self._workers)))
+        await self._nursery.kill_all("pool closed")
         await asyncio.gather(*(zygote.stop() for zygote in list(self._zygotes)))
         bury_orphans(self._marker, set())
         if self._lifeline is not None:
@@ -129,46 +127,45 @@ class Pool:
 
     def __repr__(self) -> str:
         zygote = f"zygote {self._zygote.pid}" if self._zygote is not None else "no zygote"
-        return f"<Pool {self._image.folder}: {zygote}, {len(self._workers)} workers>"
+        return f"<Pool {self._image.folder}: {zygote}, {len(self._nursery.living)} workers>"
 
-    async def _load_from(self, zygote: Zygote, name: str, folder: Path, limit: int) -> Worker:
-        worker, sock = await self._fork(zygote, name)
+    async def _load(self, kind: type[Kind], model: ModelSpec, timeout_s: float) -> Kind:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    zygote = await self._current()
+                    with contextlib.suppress(ForkerGone), zygote.loading():
+                        return await self._load_from(zygote, kind, model)
+                    await asyncio.sleep(_RESTART_DELAY_S)
+        except TimeoutError:
+            raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
+
+    async def _load_from(self, zygote: Zygote, kind: type[Kind], model: ModelSpec) -> Kind:
+        process, sock = await self._nursery.fork(kind, model.name, zygote.forker)
         try:
             self._check_open()
-            modules = await worker.load(sock, folder, self._image, limit)
+            modules = await process.load(sock, model, self._image)
         except WorkerDied as error:
             if zygote.exited.done():  # a process just forked dies with it: that says nothing
-                raise ZygoteGone from error
+                raise ForkerGone from error
             raise LoadFailed(str(error)) from error
+        except BaseException:
+            await process.kill("load given up")
+            raise
+        self._learn(modules)
+        return process
+
+    async def _birth(self, template: Template) -> Worker:
+        """A worker of a template."""
+        self._check_open()
+        worker, sock = await self._nursery.fork(Worker, template.name, template.forker)
+        try:
+            self._check_open()
+            worker.attach(sock)
         except BaseException:
             await worker.kill("load given up")
             raise
-        self._learn(modules)
         return worker
-
-    async def _fork(self, zygote: Zygote, name: str) -> tuple[Worker, socket.socket]:
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-        read, write = os.pipe()
-        try:
-            pid = await zygote.fork(theirs, write, self._limits.body_bytes_max)
-        except BaseException:
-            ours.close()
-            os.close(read)
-            raise
-        finally:
-            theirs.close()
-            os.close(write)
-        output = Output(read, functools.partial(self._on_output, name), self._limits)
-        worker = Worker(name, pid, zygote, output, self._limits)
-        self._workers.add(worker)
-        worker.exited.add_done_callback(lambda _: self._worker_gone(worker))
-        return worker, ours
-
-    def _worker_gone(self, worker: Worker) -> None:
-        self._workers.discard(worker)
-        bury_orphans(f"MODELPLEX_WORKER={worker.pid}", {other.pid for other in self._workers})
 
     async def _current(self) -> Zygote:
         self._check_open()

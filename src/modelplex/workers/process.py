@@ -76,6 +76,7 @@ class Process:
         self._reap = reap
         self._before_exit = before_exit
         self.reason = ""  # why the host has ended it, or is about to
+        self.ending = False  # there is a reason, or it is gone
         self._sent: set[int] = set()
         self._burial: asyncio.Task[None] | None = None
         self._pidfd = os.pidfd_open(pid)
@@ -87,6 +88,7 @@ class Process:
         if self.exited.done():
             return
         self.reason = self.reason or reason
+        self.ending = bool(self.reason)
         self._sent.add(number)
         # Both: just after the fork the process does not lead its group yet.
         for send in (os.kill, os.killpg):
@@ -111,11 +113,12 @@ class Process:
         status = ExitStatus(reason=self.reason)
         try:
             code = await self._reap()
-            by_host = code is not None and -code in self._sent
+            by_host = code is None or -code in self._sent
             status = ExitStatus.of(code, self.reason if by_host else "")
             await _bury_group(self.pid)
             await self._before_exit(status)
         finally:
+            self.ending = True
             self.exited.set_result(status)
 
 

@@ -1,4 +1,4 @@
-"""One worker, seen from the host: a process that holds one model and answers one request at a time.
+"""One worker, seen from the host: a process that holds one model and answers one batch at a time.
 
 loading -> idle <-> busy -> ending -> gone        any state -> ending when the process dies
 """
@@ -6,205 +6,135 @@ loading -> idle <-> busy -> ending -> gone        any state -> ending when the p
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
-import socket
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
-from modelplex.runtime import frames, imports
-from modelplex.workers.channel import Channel
-from modelplex.workers.errors import LoadFailed, OutOfMemory, TimedOut, WorkerDied
-from modelplex.workers.image import ImageSpec
+from modelplex.runtime import frames
+from modelplex.workers import invocations
+from modelplex.workers.errors import TimedOut, WorkerDied
+from modelplex.workers.forker import Forker
+from modelplex.workers.invocations import Answer, Invocation
 from modelplex.workers.limits import PoolLimits
+from modelplex.workers.loaded import Loaded
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, Process, private_bytes, pss_bytes
-from modelplex.workers.zygote import Zygote
 
-_LAST_WORDS_S = 1.0  # how long a dead worker's socket is read on, for an answer under way
+__all__ = ["Answer", "Done", "Invocation", "Worker"]
+
 _TRACEBACK_S = 0.5  # from SIGABRT, on which a hung worker writes where it hangs, to SIGKILL
-_MEMORY_WORDS = ("bad_alloc", "MemoryError", "annot allocate memory", "Thread creation failed")
-_REPORT_BYTES_MIN = 1024 * 1024  # what a worker may always send, for its own messages
+
+Done = Callable[[list[Answer] | WorkerDied], None]
 
 
-class Invocation(NamedTuple):  # as Answer, made once a request: cheaper than a dataclass
-    """A request for a handler."""
-
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-class Answer(NamedTuple):
-    """What a handler answered. A status that is not 2xx has its message in the body."""
-
-    status: int
-    phrase: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-class Worker:
-    """A loaded model. Made by `Pool.load`."""
+class Worker(Loaded):
+    """A loaded model. Made by `Pool.load`, or by `Template.fork`."""
 
     def __init__(
-        self, name: str, pid: int, zygote: Zygote, output: Output, limits: PoolLimits
+        self, name: str, pid: int, parent: Forker, output: Output, limits: PoolLimits
     ) -> None:
-        self.name = name
-        self._limits = limits
-        self._zygote = zygote
-        self._output = output
-        self._loop = asyncio.get_running_loop()
-        self._process = Process(pid, self._reap, self._lost)
-        report_bytes_max = max(limits.response_bytes_max, _REPORT_BYTES_MIN)
-        self._channel = Channel(self._on_frame, report_bytes_max)
-        self._loaded: asyncio.Future[frames.Frame] | None = None
-        self._numbers = itertools.count(1)
-        self._request = 0  # the number of the request being answered
-        self._call: asyncio.Future[Answer] | None = None  # its answer; the caller may have left
-        self._idle: asyncio.Future[None] | None = None  # resolves when that call is over
-        self._timer: asyncio.TimerHandle | None = None
+        super().__init__(name, pid, parent, output, limits)
+        self._number = 0  # of the batch being answered
+        self._done: Done | None = None  # who waits for its answers
+        self._answers: list[Answer] = []  # those that are there already
+        self._free: asyncio.Future[None] | None = None  # for those who wait for their turn
+        self._deadline = 0.0  # of the batch being answered
+        self._timeout_s = 0.0
+        self._watch: asyncio.TimerHandle | None = None  # not one for each request: see `_look`
+        self._watch_at = 0.0
 
     @property
-    def pid(self) -> int:
-        """Its process id, and its process group's."""
-        return self._process.pid
+    def busy(self) -> bool:
+        """Whether it has a batch to answer."""
+        return self._done is not None
 
-    @property
-    def exited(self) -> asyncio.Future[ExitStatus]:
-        """Resolves when the process is gone, whoever ended it, and all it printed was taken."""
-        return self._process.exited
+    def submit(self, batch: Sequence[Invocation], timeout_s: float, done: Done) -> None:
+        """Has a batch answered by an idle worker; `done` hears of it later, exactly once.
 
-    def memory_bytes(self) -> int:
-        """What it takes beside its zygote, whose pages it shares; 0 when it is gone.
-
-        Once that zygote is gone, its pages are left to the workers, in equal parts.
+        A handler that takes longer than `timeout_s` costs the worker its life: `done` gets
+        TimedOut. Raises ValueError for a body or headers above the limit, and then nothing was
+        sent; RuntimeError when it is busy.
         """
-        if self.exited.done():
-            return 0
-        return pss_bytes(self.pid) if self._zygote.exited.done() else private_bytes(self.pid)
-
-    async def load(
-        self, sock: socket.socket, folder: Path, image: ImageSpec, limit_bytes: int
-    ) -> list[str]:
-        """Has the model loaded; returns the modules it imported.
-
-        Raises LoadFailed, OutOfMemory, WorkerDied.
-        """
-        await self._channel.open(sock)
-        self._channel.lost.add_done_callback(self._disconnected)
-        if self.exited.done():
-            raise self._death()
-        self._loaded = self._loop.create_future()
-        meta = [("name", self.name), ("folder", str(folder)), ("code", str(image.code))]
-        meta += [("handler", image.handler), ("limit_bytes", str(limit_bytes))]
-        meta.append(("later_bytes", str(self._limits.memory_bytes_max)))
-        meta.append(("slack_bytes", str(self._limits.memory_slack_bytes)))
-        meta.append(("response_bytes_max", str(self._limits.response_bytes_max)))
-        self._channel.send(frames.LOAD, 0, meta)
-        frame = await self._loaded
-        if frame.kind == frames.LOAD_FAILED:
-            raise _load_error(dict(frame.meta))
-        return imports.unpack(frame.body)
+        if self._done is not None:
+            raise RuntimeError(f"{self!r} is asked to answer two batches at once")
+        number = self._number = (self._number + 1) & 0xFFFFFFFF
+        parts = invocations.encode(number, batch, self._limits.body_bytes_max)
+        if self._process.ending:
+            self._loop.call_soon(done, self._death())
+            return
+        self._done = done
+        self._timeout_s = timeout_s
+        self._deadline = deadline = self._loop.time() + timeout_s
+        if self._watch is None or deadline < self._watch_at:
+            self._watch_until(deadline)
+        self._channel.send(parts)
 
     async def invoke(self, request: Invocation, timeout_s: float) -> Answer:
         """Has one request answered.
 
         When the caller is cancelled the handler finishes all the same, and its answer is dropped;
-        the next request waits for that. A handler that takes longer than `timeout_s` costs the
-        worker its life. Raises WorkerDied, TimedOut, and ValueError for a body above the limit.
+        the next request waits for that. Raises WorkerDied, TimedOut, and ValueError for a body
+        above the limit.
         """
-        if len(request.body) > self._limits.body_bytes_max:
-            size, limit = len(request.body), self._limits.body_bytes_max
-            raise ValueError(f"the request has {size} bytes; at most {limit} are allowed")
-        while self._idle is not None:
-            await asyncio.wait([self._idle])
-        if self.exited.done() or self._process.reason:
-            raise self._death()
-        self._request = next(self._numbers) & 0xFFFFFFFF
-        self._channel.send(frames.INVOKE, self._request, request.headers, request.body)
-        self._call = call = self._loop.create_future()
-        self._idle = self._loop.create_future()
-        self._timer = self._loop.call_later(timeout_s, self._time_out, timeout_s)
-        answer: Answer = await call
-        return answer
+        invocations.check(request.body, self._limits.body_bytes_max)
+        while self._done is not None:
+            self._free = self._free or self._loop.create_future()
+            await asyncio.wait([self._free])
+        call: asyncio.Future[Answer] = self._loop.create_future()
 
-    async def unload(self) -> int:
-        """Ends the process and all it started; returns the bytes that it took."""
-        freed = self.memory_bytes()
-        await self._process.stop(self._limits.unload_timeout_s, "unloaded")
-        return freed
+        def done(outcome: list[Answer] | WorkerDied) -> None:
+            if call.done():
+                return
+            if isinstance(outcome, WorkerDied):
+                call.set_exception(outcome)
+            else:
+                call.set_result(outcome[0])
 
-    async def kill(self, reason: str) -> None:
-        """Ends the process at once."""
-        self._process.signal(signal.SIGKILL, reason)
-        await asyncio.shield(self.exited)
+        self.submit([request], timeout_s, done)
+        return await call
 
     def __repr__(self) -> str:
-        state = "gone" if self.exited.done() else "busy" if self._idle else "idle"
+        state = "gone" if self.exited.done() else "busy" if self.busy else "idle"
         return f"<Worker {self.pid} {self.name}: {state}>"
 
     def _on_frame(self, frame: frames.Frame) -> None:
-        if frame.kind == frames.ANSWER and frame.request == self._request:
-            self._settle(_answer(frame))
-        elif self._loaded is not None and not self._loaded.done():
-            self._loaded.set_result(frame)
+        if frame.kind != frames.ANSWER:
+            super()._on_frame(frame)
+        elif frame.request == self._number and self._done is not None:
+            answers = self._answers
+            answers.append(invocations.decode(frame))
+            if frame.left == 0:
+                self._answers = []
+                self._settle(answers)
 
-    def _settle(self, outcome: Answer | WorkerDied) -> None:
-        """Ends the call under way, if there is one."""
-        call, self._call = self._call, None
-        idle, self._idle = self._idle, None
-        if self._timer is not None:
-            self._timer.cancel()
-        if idle is not None:
-            idle.set_result(None)
-        if call is None or call.done():
+    def _settle(self, outcome: list[Answer] | WorkerDied) -> None:
+        """Ends the batch under way, if there is one."""
+        done, self._done = self._done, None
+        free, self._free = self._free, None
+        if free is not None:
+            free.set_result(None)
+        if done is not None:
+            done(outcome)
+
+    def _watch_until(self, deadline: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch_at = deadline
+        self._watch = self._loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        """The time of an earlier batch is over; perhaps the present one's is not."""
+        self._watch = None
+        if self._done is None:
             return
-        if isinstance(outcome, Answer):
-            call.set_result(outcome)
-        else:
-            call.set_exception(outcome)
-
-    def _time_out(self, timeout_s: float) -> None:
-        reason = f"the handler took longer than {timeout_s:g} s"
+        if self._deadline > self._loop.time():
+            self._watch_until(self._deadline)
+            return
+        reason = f"the handler took longer than {self._timeout_s:g} s"
         self._process.signal(signal.SIGABRT, reason)
         self._loop.call_later(_TRACEBACK_S, self._process.signal, signal.SIGKILL)
         self._settle(TimedOut(reason))
 
-    def _death(self) -> WorkerDied:
-        how = self.exited.result() if self.exited.done() else f"killed: {self._process.reason}"
-        return WorkerDied(f"the worker ended: {how}")
-
-    def _disconnected(self, _: asyncio.Future[None]) -> None:
-        """Normally the first sign of its end; otherwise the handler has closed the socket."""
-        reason = "it closed its connection"
-        self._loop.call_later(_LAST_WORDS_S, self._process.signal, signal.SIGKILL, reason)
-
-    async def _reap(self) -> int | None:
-        return await self._zygote.reap(self.pid)
-
-    async def _lost(self, status: ExitStatus) -> None:
-        await asyncio.wait([self._channel.lost], timeout=_LAST_WORDS_S)
-        self._channel.close()
-        self._output.close()
-        died = WorkerDied(f"the worker ended: {status}")
-        if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_exception(self._load_death(status, died))
-        self._settle(died)
-
-    def _load_death(self, status: ExitStatus, died: WorkerDied) -> Exception:
-        """What a death during the load means: a lack of memory has more faces than one."""
-        last_words = "\n".join(self._output.tail)
-        said_so = not status.reason and any(words in last_words for words in _MEMORY_WORDS)
-        if status.out_of_memory or said_so:
-            return OutOfMemory(f"the worker ended while it loaded the model: {status}")
-        return died
-
-
-def _answer(frame: frames.Frame) -> Answer:
-    (_, status), (_, phrase), *headers = frame.meta
-    return Answer(int(status), phrase, headers, bytes(frame.body))
-
-
-def _load_error(meta: dict[str, str]) -> LoadFailed:
-    status = int(meta["status"])
-    return OutOfMemory() if status == 507 else LoadFailed(meta["message"], status)
+    def _died(self, error: WorkerDied) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._settle(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import signal
@@ -16,20 +15,17 @@ from typing import Any
 
 from modelplex.runtime import frames, imports
 from modelplex.workers.channel import Channel
-from modelplex.workers.errors import LoadFailed, OutOfMemory, StartFailed
+from modelplex.workers.errors import StartFailed
+from modelplex.workers.forker import Forker
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, Process, pss_bytes, reap_child
+from modelplex.workers.process import ExitStatus, Process, pss_bytes
 
 log = logging.getLogger(__name__)
 
 _MAIN = Path(frames.__file__).with_name("__main__.py")
 _REPORT_BYTES_MAX = 4 * imports.LEARNED_BYTES_MAX
-
-
-class ZygoteGone(Exception):
-    """The zygote died before it did what was asked; another one can be asked."""
 
 
 class Zygote:
@@ -39,15 +35,12 @@ class Zygote:
         self.base_bytes = 0  # PSS when it was ready: before any worker shared its pages
         self._image = image
         self._limits = limits
-        self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[frames.Frame]] = {}
         self._started: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
-        self._discards: set[asyncio.Task[int | None]] = set()
         self._loading = 0
         self._retired = False
         self._process: Process
         self._output: Output
-        self._orders: socket.socket
+        self.forker: Forker
         self._channel = Channel(self._on_frame, _REPORT_BYTES_MAX)
 
     @property
@@ -72,10 +65,10 @@ class Zygote:
         `lifeline` is the read end of the pipe that ties it to this process. Raises StartFailed.
         """
         ours = self._spawn(environment, lifeline, on_line)
-        self._orders = ours.dup()
-        await self._channel.open(ours)
-        meta = [("handler", self._image.handler), ("code", str(self._image.code))]
-        self._order(frames.START, 0, meta, imports.pack(list(preload)))
+        self.forker = Forker(self._process, self._channel, self._limits.fork_timeout_s)
+        self._channel.open(ours)
+        values = {"handler": self._image.handler, "code": str(self._image.code)}
+        self._channel.send(frames.order(frames.START, 0, imports.pack(list(preload)), **values))
         limit = self._limits.start_timeout_s
         waiting: list[asyncio.Future[Any]] = [self._started, self._process.exited]
         try:
@@ -85,30 +78,6 @@ class Zygote:
             self._process.signal(signal.SIGKILL, "start given up")
             await asyncio.shield(self.exited)
             raise
-
-    async def fork(self, connection: socket.socket, output: int, body_bytes_max: int) -> int:
-        """Forks a worker that gets copies of both descriptors; returns its pid.
-
-        Raises ZygoteGone, OutOfMemory, LoadFailed.
-        """
-        meta = [("body_bytes_max", str(body_bytes_max))]
-        frame = await self._ask(frames.FORK, meta, [connection.fileno(), output])
-        if frame.kind == frames.FORKED:
-            return int(dict(frame.meta)["pid"])
-        reason = dict(frame.meta)["reason"]
-        if "memory" in reason:
-            raise OutOfMemory(f"no memory to start a process: {reason}")
-        raise LoadFailed(f"cannot start a process for the model: {reason}")
-
-    async def reap(self, pid: int) -> int | None:
-        """Reaps a worker that is dead or dying, whether the zygote still lives or not; returns its
-        exit code."""
-        try:
-            frame = await self._ask(frames.REAP, [("pid", str(pid))])
-        except ZygoteGone:
-            return await reap_child(pid)
-        status = dict(frame.meta)["status"]
-        return os.waitstatus_to_exitcode(int(status)) if status else None
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -172,71 +141,21 @@ class Zygote:
             text = f"the image's Python ended before it was ready ({self.exited.result()})"
             raise StartFailed("\n".join([text, *self._output.tail]))
         frame = self._started.result()
-        meta = dict(frame.meta)
+        values = frame.values()
         if frame.kind == frames.START_FAILED:
             await self.stop()
-            raise StartFailed(meta["reason"])
+            raise StartFailed(values["reason"])
         self.base_bytes = pss_bytes(self.pid)
-        log.info("zygote.ready", extra={"pid": self.pid, "threads": int(meta["threads"])})
+        log.info("zygote.ready", extra={"pid": self.pid, "threads": values["threads"]})
         return imports.unpack(frame.body)
-
-    async def _ask(
-        self, kind: int, meta: list[tuple[str, str]], descriptors: list[int] | None = None
-    ) -> frames.Frame:
-        if self._process.exited.done():
-            raise ZygoteGone
-        request = next(self._numbers) & 0xFFFFFFFF
-        answer: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
-        self._answers[request] = answer
-        self._order(kind, request, meta, b"", descriptors or [])
-        try:
-            async with asyncio.timeout(self._limits.fork_timeout_s):
-                return await answer
-        except TimeoutError:
-            self._process.signal(signal.SIGKILL, "does not answer")
-            raise ZygoteGone from None
-
-    def _order(
-        self,
-        kind: int,
-        request: int,
-        meta: list[tuple[str, str]],
-        body: bytes = b"",
-        descriptors: list[int] | None = None,
-    ) -> None:
-        """Sends one whole frame. A zygote that has not read its last hundred orders is hung."""
-        data = b"".join(frames.encode(kind, request, meta, body))
-        try:
-            sent = socket.send_fds(self._orders, [data], descriptors or [])
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # it is dying: `exited` tells
-            return
-        if sent < len(data):
-            self._process.signal(signal.SIGKILL, "takes no orders")
 
     def _on_frame(self, frame: frames.Frame) -> None:
         if frame.kind in {frames.READY, frames.START_FAILED}:
             self._started.set_result(frame)
-            return
-        answer = self._answers.pop(frame.request, None)
-        if answer is not None and not answer.done():
-            answer.set_result(frame)
-        elif frame.kind == frames.FORKED:
-            self._discard(int(dict(frame.meta)["pid"]))
-
-    def _discard(self, pid: int) -> None:
-        """A worker that nobody waits for any more. It is not reaped yet, so the pid is its own."""
-        os.kill(pid, signal.SIGKILL)
-        task = asyncio.get_running_loop().create_task(self.reap(pid))
-        self._discards.add(task)
-        task.add_done_callback(self._discards.discard)
+        else:
+            self.forker.take(frame)
 
     async def _lost(self, _: ExitStatus) -> None:
         self._channel.close()
-        self._orders.close()
         self._output.close()
-        answers, self._answers = self._answers, {}
-        for answer in answers.values():
-            if not answer.done():
-                answer.set_exception(ZygoteGone())
+        self.forker.lost()

@@ -1,0 +1,65 @@
+"""What goes to a handler and what comes back, and how both are put into frames."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from modelplex.runtime import frames
+
+Header = tuple[bytes, bytes]
+Data = bytes | bytearray | memoryview
+
+
+class Invocation(NamedTuple):  # as Answer, made once a request: cheaper than a dataclass
+    """A request for a handler: headers with lower-case names, the body, the raw query string
+    without "?", and the id that the handler sees (a number if empty)."""
+
+    headers: list[Header]
+    body: Data
+    query: bytes = b""
+    request_id: bytes = b""
+
+
+class Answer(NamedTuple):
+    """What a handler answered, or, where there is a `failure`, a text that says what failed.
+
+    `failure`: "raised" (by the handler), "memory", "prediction" (a PredictionException), "invalid"
+    (what it returned cannot be sent) or "input" (the request is malformed).
+    """
+
+    status: int
+    phrase: str
+    headers: list[Header]
+    body: bytes | bytearray
+    failure: str = ""
+
+
+def encode(number: int, batch: Sequence[Invocation], body_bytes_max: int) -> list[frames.Data]:
+    """The buffers of a batch. Raises ValueError when it has too many requests, headers or bytes."""
+    left = len(batch)
+    parts: list[frames.Data] = []
+    for headers, body, query, request_id in batch:
+        left -= 1
+        check(body, body_bytes_max)
+        meta = b"\0".join((query, request_id, *itertools.chain.from_iterable(headers)))
+        if meta.count(0) != 2 * len(headers) + 1:
+            raise ValueError("a request's headers, query or id hold a NUL")
+        parts += frames.encode(frames.INVOKE, number, meta, body, left)
+    return parts
+
+
+def check(body: Data, body_bytes_max: int) -> None:
+    """Raises ValueError for a body above the limit."""
+    if len(body) > body_bytes_max:
+        raise ValueError(f"the request has {len(body)} bytes; at most {body_bytes_max} are allowed")
+
+
+def decode(frame: frames.Frame) -> Answer:
+    """A worker's answer. No meta stands for 200 without headers."""
+    if not frame.meta:
+        return frames.new(Answer, (200, "", [], frame.body, ""))
+    status, phrase, failure, *pairs = bytes(frame.meta).split(b"\0")
+    headers = list(zip(pairs[::2], pairs[1::2], strict=True))
+    return Answer(int(status), phrase.decode("utf-8"), headers, frame.body, failure.decode("ascii"))
