@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import uvloop
 
 from modelplex.http.client import Client, ClientLimits
 from modelplex.http.messages import Handler, Request, Response
-from modelplex.http.server import Server, ServerLimits, serve
+from modelplex.http.server import Express, Server, ServerLimits, serve
 
 Start = Callable[..., Awaitable[Server]]
 Connect = Callable[..., Client]
@@ -40,11 +41,18 @@ async def address(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def start(address: str) -> AsyncIterator[Start]:
-    """start(handler, **limits): a server at `address`, closed in the end."""
+    """start(handler, express=, tls=, **limits): a server at `address`, closed in the end."""
     servers: list[Server] = []
 
-    async def start(handler: Handler, at: str = "", **limits: float) -> Server:
-        server = await serve(handler, at or address, ServerLimits(**limits))  # type: ignore[arg-type]
+    async def start(
+        handler: Handler,
+        at: str = "",
+        express: Express | None = None,
+        tls: ssl.SSLContext | None = None,
+        **limits: float,
+    ) -> Server:
+        bounds = ServerLimits(**limits)  # type: ignore[arg-type]
+        server = await serve(handler, at or address, bounds, express=express, tls=tls)
         servers.append(server)
         return server
 

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from modelplex.http.body import Body
 from modelplex.http.errors import BadMessage, BodyTimeout, BodyTooLarge, ConnectionLost
+from modelplex.http.express import Express, Intake, Reply
 from modelplex.http.messages import (
     Handler,
     Header,
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _PIPELINED_MAX = 256  # requests a client may send ahead of their answers
 _QUEUE_PAUSE = 16  # requests waiting on one connection: reading from it stops
+_INTAKE_MIN = 64 * 1024  # bytes of a body still to come: from here on they pass by the parser
 _LINGER_S = 5.0  # a client that is still sending gets so long to read its answer
 
 
@@ -35,8 +37,8 @@ class Host(Protocol):
     """The server as its connections see it."""
 
     handler: Handler
+    express: Express | None
     limits: ServerLimits
-    closing: bool
 
     def forget(self, connection: ServerConnection) -> None:
         """The connection is gone; its task is ending."""
@@ -45,11 +47,13 @@ class Host(Protocol):
 class ServerConnection(asyncio.Protocol):
     """Reads requests, runs the handler on them in one task, writes the answers.
 
+    A request that comes while nothing is unanswered may take the short way (`express`) instead.
+
     A client that closes its end, even one half of it, is gone: its handler is cancelled. HTTP
     clients do not half-close, and an abandoned request must not go on costing anything.
     """
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
     _reader: RequestReader
     _outlet: Outlet
     task: asyncio.Task[None]
@@ -60,22 +64,26 @@ class ServerConnection(asyncio.Protocol):
         self._queue: deque[Request | Refused] = deque()
         self._current: Request | None = None
         self._arrival: asyncio.Future[None] | None = None
+        self.closing = False  # the next answer is the last
+        self._reply: Reply | None = None  # of the express request under way
+        self._intake: Intake | None = None
         self._body_paused = False
         self._reading_paused = False
-        self._timing_head = False
         self._deaf = False  # what still comes is thrown away
         self.gone = False
-        self._read_deadline = self._loop.time() + host.limits.idle_timeout_s
+        self._turns = 0  # requests begun and ended
+        self._seen: object = None  # what `expire` saw last,
+        self._since = 0.0  # and since when
 
     # -- asyncio's calls -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        limits = self._host.limits
-        self._outlet = Outlet(self._transport, limits.write_timeout_s)
+        self.transport = cast(asyncio.Transport, transport)
+        self._outlet = Outlet(self.transport)
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
-        self._reader = RequestReader(limits, self)
+        host = self._host
+        self._reader = RequestReader(host.limits, self, express=host.express is not None)
         self.task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
@@ -86,13 +94,16 @@ class ServerConnection(asyncio.Protocol):
         except Refused as refused:
             self._refuse(refused)
             return
-        self._deaf = self._reader.ended and self._reader.body is None
-        if self._reader.in_head and not self._timing_head:
-            self._timing_head = True
-            self._read_deadline = self._loop.time() + self._host.limits.request_read_timeout_s
+        reader = self._reader
+        if reader.ended:
+            self._deaf = reader.body is None
+        elif reader.reply is not None:
+            self._gather(reader.reply.request.length or 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
+        if self._reply is not None:
+            self._reply.lose()
         self._reader.abort(ConnectionLost("the client went away", sent=True))
         self._outlet.lose()
         self.task.cancel()
@@ -107,25 +118,57 @@ class ServerConnection(asyncio.Protocol):
     # -- the server's calls ----------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Ends what has lasted too long; called by the server every now and then."""
-        if now > self._outlet.deadline:
-            log.info("http.slow_reader", extra={"timeout_s": self._host.limits.write_timeout_s})
-            self._transport.abort()
-        elif now > self._read_deadline:
-            self._read_deadline = math.inf
-            if self._reader.in_head:
+        """Ends what has lasted too long; called by the server every now and then.
+
+        A look at what has changed since the last call, so that requests need no bookkeeping.
+        """
+        phase, limit_s = self._phase()
+        seen = phase, self._turns, self.transport.get_write_buffer_size()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        elif now - self._since > limit_s:
+            self._overdue(phase)
+
+    def _phase(self) -> tuple[str, float]:
+        """What the connection is doing, and how long it may."""
+        limits = self._host.limits
+        if self._outlet.paused or self.transport.is_closing():
+            return "writing", limits.write_timeout_s
+        if self._deaf:
+            return "ending", math.inf
+        if self._reader.in_head or self._receiving:
+            return "reading", limits.request_read_timeout_s
+        return ("answering", math.inf) if self._busy else ("idle", limits.idle_timeout_s)
+
+    def _overdue(self, phase: str) -> None:
+        match phase:
+            case "writing":
+                log.info("http.slow_reader", extra={"timeout_s": self._host.limits.write_timeout_s})
+                self.transport.abort()
+            case "reading":
                 self._refuse(Refused(408, "the request did not arrive in time"))
-            else:
-                self._outlet.close()
+            case _:
+                self.transport.close()
+
+    @property
+    def _receiving(self) -> bool:
+        """Whether an express request's body is arriving."""
+        return self._reply is not None and self._reply.waiting
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a request is unanswered."""
+        return self._current is not None or self._reply is not None or bool(self._queue)
 
     def stop(self) -> None:
         """Closes a connection that is answering nothing; others close after their answer."""
-        if self._current is None and not self._queue:
-            self._outlet.close()
+        self.closing = True
+        if not self._busy:
+            self.transport.close()
 
     def abort(self) -> None:
         """Closes it now; connection_lost follows and cancels the handler."""
-        self._transport.abort()
+        self.transport.abort()
 
     # -- calls of the reader and of bodies -------------------------------------------------------
 
@@ -139,12 +182,12 @@ class ServerConnection(asyncio.Protocol):
 
     def body_wanted(self) -> None:
         """The handler waits for a body: the client may be waiting for permission to send it."""
-        request = self._current
-        if request is None or self.gone or request.http10:
+        request = self._current if self._reply is None else self._reply.request
+        if request is None or request.http10 or self.gone or request.length == 0:
             return
         if first(request.headers, b"expect").lower() == b"100-continue":
             request.headers = [h for h in request.headers if h[0] != b"expect"]
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def interim(self, status: int, headers: list[Header]) -> None:
         self._outlet.write(encode_head(status_line(status), headers))
@@ -153,8 +196,7 @@ class ServerConnection(asyncio.Protocol):
     def deliver(self, request: Request) -> None:
         if len(self._queue) >= _PIPELINED_MAX:
             raise Refused(400, f"more than {_PIPELINED_MAX} requests sent ahead of their answers")
-        self._timing_head = False
-        self._read_deadline = math.inf
+        self._turns += 1
         self._push(request)
         if len(self._queue) > _QUEUE_PAUSE:
             self._update_reading()
@@ -164,21 +206,79 @@ class ServerConnection(asyncio.Protocol):
         log.info("http.refused", extra={"status": refused.status, "reason": str(refused)})
         self._deaf = True
         self._reader.abort(BadMessage(str(refused)))
+        self._drop()
         self._push(refused)
 
     def _push(self, item: Request | Refused) -> None:
         self._queue.append(item)
-        if self._arrival is not None and not self._arrival.done():
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reply is None and self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     def _update_reading(self) -> None:
         pause = (self._body_paused or len(self._queue) > _QUEUE_PAUSE) and not self._deaf
-        if pause != self._reading_paused and not self._transport.is_closing():
+        if pause != self._reading_paused and not self.transport.is_closing():
             self._reading_paused = pause
             if pause:
-                self._transport.pause_reading()
+                self.transport.pause_reading()
             else:
-                self._transport.resume_reading()
+                self.transport.resume_reading()
+
+    # -- the short way ---------------------------------------------------------------------------
+
+    def offer(self, request: Request) -> Reply | None:
+        if self._reply is not None or self._current is not None or self._queue:
+            return None
+        express = self._host.express
+        try:
+            receiver = None if express is None or self._outlet.paused else express(request)
+        except Exception:  # the handler will tell the client
+            log.exception("http.express_failed", extra={"target": request.target})
+            return None
+        if receiver is None:
+            return None
+        self._turns += 1
+        self._reply = reply = Reply()  # without a constructor: half the time
+        reply.gone = False
+        reply.line = self
+        reply.receiver = receiver
+        reply.request = request
+        return reply
+
+    def answered(self, *, last: bool) -> None:
+        self._turns += 1
+        if last:
+            self.transport.close()  # the reply stays: nothing else begins
+            return
+        self._reply = None
+        if self._queue:
+            self._wake()
+
+    def _gather(self, length: int) -> None:
+        """Has what is still to come of a large body read past the parser."""
+        reader = self._reader
+        if length - reader.body_bytes >= _INTAKE_MIN:
+            pieces, reader.pieces = reader.pieces, []
+            self._intake = Intake(self.transport, self, length, self._gathered)
+            self._intake.enter(b"".join(pieces))
+
+    def _gathered(self, body: bytearray) -> None:
+        reply = self._reply
+        self._intake = None
+        self._reader.skip()
+        if reply is not None:
+            self._deaf = not reply.request.keep_alive
+            reply.receive(body)
+
+    def _drop(self) -> None:
+        """The body of an express request does not arrive in time."""
+        if self._receiving:
+            self._reply = None
+        if self._intake is not None:
+            self._intake.leave()
+            self._intake = None
 
     # -- the task --------------------------------------------------------------------------------
 
@@ -187,17 +287,15 @@ class ServerConnection(asyncio.Protocol):
             while await self._answer(await self._next()):
                 pass
         except ConnectionLost:
-            self._transport.abort()
+            self.transport.abort()
         except Exception:
             log.exception("http.connection_failed")
-            self._transport.abort()
+            self.transport.abort()
         finally:
-            self._outlet.close()
+            self.transport.close()
 
     async def _next(self) -> Request | Refused:
-        if not self._queue:
-            if not self._timing_head:
-                self._read_deadline = self._loop.time() + self._host.limits.idle_timeout_s
+        if not self._queue or self._reply is not None:
             self._arrival = self._loop.create_future()
             await self._arrival
         item = self._queue.popleft()
@@ -215,12 +313,13 @@ class ServerConnection(asyncio.Protocol):
         self._current = item
         try:
             response = await self._handle(item)
-            keep = await send(self._outlet, item, response, last=self._host.closing)
+            keep = await send(self._outlet, item, response, last=self.closing)
         finally:
             self._current = None
+            self._turns += 1
         if not item.body.complete:
             await self._linger()
-        return keep and not self._host.closing
+        return keep and not self.closing
 
     async def _handle(self, request: Request) -> Response:
         try:
@@ -243,8 +342,9 @@ class ServerConnection(asyncio.Protocol):
         """
         self._deaf = True
         self._update_reading()
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        if not self.transport.is_closing():
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
             await asyncio.sleep(_LINGER_S)
 
 

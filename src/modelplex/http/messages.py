@@ -15,7 +15,7 @@ Header = tuple[bytes, bytes]  # the name in lower case, the value as it came
 Data = bytes | bytearray | memoryview
 Interim = Callable[[int, list[Header]], Awaitable[None]]
 
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
+STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +30,7 @@ class Request:
     send_interim: Interim | None = None  # None: nobody could see a 1xx response
     http10: bool = False  # then neither chunks nor 1xx responses are understood
     keep_alive: bool = True  # False: the client will send no other request
+    length: int | None = None  # of the body, if the client said it
 
     @property
     def path(self) -> bytes:
@@ -77,7 +78,7 @@ def first(headers: list[Header], name: bytes, default: bytes = b"") -> bytes:
 
 def status_line(status: int) -> bytes:
     """`HTTP/1.1 200 OK`, without its line end; a status without a name has none."""
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
 
 
 def explain(status: int, message: str) -> Response:
@@ -88,8 +89,13 @@ def explain(status: int, message: str) -> Response:
 
 def encode_head(start: bytes, headers: list[Header]) -> bytes:
     """The first line and headers as bytes; ValueError if a value would break out of its line."""
-    head = b"\r\n".join([start, *[name + b": " + value for name, value in headers], b"", b""])
-    lines = len(headers) + 2
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+    return b"%b\r\n%b\r\n" % (start, encode_headers(headers))
+
+
+def encode_headers(headers: list[Header]) -> bytes:
+    """One line per header; ValueError if a value would break out of its line."""
+    block = b"".join([b"%b: %b\r\n" % header for header in headers])
+    lines = len(headers)
+    if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
         raise ValueError(f"a line break or zero byte in a header: {headers!r}")
-    return head
+    return block

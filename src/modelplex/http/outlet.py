@@ -18,25 +18,22 @@ class WrongLength(ValueError):
 
 
 class Outlet:
-    """What one connection writes. `deadline` is when its owner should give up on the peer."""
+    """What one connection writes. `paused`: the peer takes less than there is to write."""
 
-    def __init__(self, transport: asyncio.Transport, timeout_s: float = math.inf) -> None:
-        """`timeout_s`: how long a peer may take no bytes."""
-        self.deadline = math.inf
+    def __init__(self, transport: asyncio.Transport) -> None:
         self.lost = False
+        self.paused = False
         self._transport = transport
-        self._timeout_s = timeout_s
         self._drained: asyncio.Future[None] | None = None
-        self._paused = False
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def pause(self) -> None:
         """The write buffer is full."""
-        self._paused = True
+        self.paused = True
 
     def resume(self) -> None:
         """The write buffer has room again."""
-        self._paused = False
+        self.paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -44,11 +41,6 @@ class Outlet:
         """The connection is gone: whoever waits for room is told by ConnectionLost."""
         self.lost = True
         self.resume()
-
-    def close(self) -> None:
-        """Closes when everything is written, or at the deadline."""
-        self.deadline = asyncio.get_running_loop().time() + self._timeout_s
-        self._transport.close()
 
     def write(self, head: bytes, body: Data = b"") -> None:
         """Writes without waiting; `drain` waits."""
@@ -76,14 +68,11 @@ class Outlet:
 
     async def drain(self) -> None:
         """Waits until the peer has taken enough."""
-        if self._paused and not self.lost:
-            loop = asyncio.get_running_loop()
-            self.deadline = loop.time() + self._timeout_s
-            self._drained = loop.create_future()
+        if self.paused and not self.lost:
+            self._drained = asyncio.get_running_loop().create_future()
             try:
                 await self._drained
             finally:
                 self._drained = None
-                self.deadline = math.inf
         if self.lost:
             raise ConnectionLost("the peer went away", sent=True)

@@ -7,19 +7,22 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 
 from modelplex.http.addresses import UnixAddress, listen, parse_address
 from modelplex.http.connection import ServerConnection
+from modelplex.http.express import Express, Reply
 from modelplex.http.messages import Handler
 from modelplex.http.reading import ServerLimits
 
-__all__ = ["Server", "ServerLimits", "serve"]
+__all__ = ["Express", "Reply", "Server", "ServerLimits", "serve"]
 
 log = logging.getLogger(__name__)
 
 _ACCEPT_BATCH = 64  # connections taken per turn of the event loop
 _ACCEPT_PAUSE_S = 0.5  # after the process ran out of descriptors
 _CANCEL_S = 5.0  # what handlers get to end in after they were cancelled
+_OPENING_S = 1.0  # what connections that are being opened get when the server closes
 _SWEEP_S = 1.0  # between two looks at all connections' deadlines
 
 
@@ -27,10 +30,19 @@ class Server:
     """A listening socket and its connections. Made by `serve`, ended by `close`."""
 
     def __init__(
-        self, handler: Handler, limits: ServerLimits, listener: socket.socket, path: str | None
+        self,
+        handler: Handler,
+        express: Express | None,
+        limits: ServerLimits,
+        listener: socket.socket,
+        *,
+        path: str | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         """`path`: the socket's file, which `close` removes."""
         self.handler = handler
+        self.express = express
+        self._tls = tls
         self.limits = limits
         self.closing = False
         self._listener = listener
@@ -63,14 +75,20 @@ class Server:
             self._timer.cancel()
         self._remove_file()
         self._listener.close()
-        if self._opening:
-            await asyncio.wait(self._opening, timeout=_CANCEL_S)
+        await self._end_opening()
         for connection in list(self._connections):
             connection.stop()
         await self._finish(drain_s)
         for connection in list(self._connections):
             connection.abort()
         await self._finish(_CANCEL_S)
+
+    async def _end_opening(self) -> None:
+        """Connections that were just accepted get a moment; TLS clients that dally are dropped."""
+        if self._opening:
+            _, late = await asyncio.wait(self._opening, timeout=_OPENING_S)
+            for task in late:
+                task.cancel()
 
     def forget(self, connection: ServerConnection) -> None:
         """Called by a connection that is gone."""
@@ -110,18 +128,25 @@ class Server:
             client.setblocking(False)
             task = self._loop.create_task(self._open(client))
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._opened)
 
     async def _open(self, client: socket.socket) -> None:
         connection = ServerConnection(self)
+        patience_s = None if self._tls is None else self.limits.handshake_timeout_s
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, client)
-        except OSError as error:
-            log.info("http.accept_failed", extra={"reason": str(error)})
+            await self._loop.connect_accepted_socket(
+                lambda: connection, client, ssl=self._tls, ssl_handshake_timeout=patience_s
+            )
+        except OSError as error:  # ssl.SSLError and a handshake's timeout are among them
+            log.info("http.accept_failed", extra={"reason": str(error) or repr(error)})
             client.close()
         else:
             if not connection.gone:
                 self._connections.add(connection)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        self._resume_accepting()  # one that failed has left its place to another
 
     def _pause_accepting(self) -> None:
         if self._accepting:
@@ -149,14 +174,27 @@ class Server:
                     os.unlink(self._path)
 
 
-async def serve(handler: Handler, address: str, limits: ServerLimits | None = None) -> Server:
+async def serve(
+    handler: Handler,
+    address: str,
+    limits: ServerLimits | None = None,
+    *,
+    express: Express | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Server:
     """Listens on `unix:/path` or `tcp:host:port` (port 0: any free one) and answers requests.
 
+    `express` is asked first about each request whose body has a known length (none is 0) and that
+    comes while its connection has nothing unanswered; all others are the handler's. It gives None
+    (the handler's, too) or what is called with the whole body. With `tls`, HTTPS only.
     A Unix socket's file gets mode 0600; a stale one is replaced. OSError if the address is taken.
     """
     parsed = parse_address(address)
     path = parsed.path if isinstance(parsed, UnixAddress) else None
-    server = Server(handler, limits or ServerLimits(), listen(parsed), path)
+    if tls is not None:
+        tls.set_alpn_protocols(["http/1.1"])
+    listener = listen(parsed)
+    server = Server(handler, express, limits or ServerLimits(), listener, path=path, tls=tls)
     server.start()
     log.info("http.listening", extra={"address": address, "port": server.port})
     return server

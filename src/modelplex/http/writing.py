@@ -11,7 +11,7 @@ from modelplex.http.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
-_BODILESS = frozenset((204, 304))
+BODILESS = frozenset((204, 304))
 
 
 async def send(outlet: Outlet, request: Request, response: Response, *, last: bool) -> bool:
@@ -39,7 +39,7 @@ async def send(outlet: Outlet, request: Request, response: Response, *, last: bo
 
 def _with_length(request: Request, response: Response, length: int) -> list[Header]:
     headers = response.headers
-    if response.status in _BODILESS:
+    if response.status in BODILESS:
         return headers
     if request.method == "HEAD" and first(headers, b"content-length"):
         return headers  # what GET would send
@@ -51,7 +51,7 @@ def _with_length(request: Request, response: Response, length: int) -> list[Head
 async def _send_stream(
     outlet: Outlet, request: Request, response: Response, body: AsyncIterable[bytes], keep: bool
 ) -> None:
-    headers, bodiless = response.headers, response.status in _BODILESS
+    headers, bodiless = response.headers, response.status in BODILESS
     length = first(headers, b"content-length")
     chunked = not (length or request.http10 or bodiless)
     if chunked:

@@ -1,0 +1,1 @@
+"""The model server: the container contract and Multi Model Server's REST API over `workers/`."""
