@@ -16,14 +16,18 @@ MAY_IMPORT = {
     "aws": set(),
     "http": set(),
     "runtime": set(),
+    "toolkit": set(),
+    "archives": set(),
     "workers": {"runtime"},
     "images": set(),
     "cloudwatch": {"aws"},
-    "instance": {"core", "aws", "http", "workers", "settings", "logs"},
+    "server": {"archives", "http", "workers"},
+    "check": {"http"},
+    "instance": {"core", "aws", "http", "archives", "workers", "settings", "logs"},
     "gateway": {"core", "aws", "http", "settings", "logs"},
     "control": {"core", "aws", "http", "images", "cloudwatch", "settings", "logs"},
     "supervisor": {"http", "settings", "logs"},
-    "cli": {"core", "http", "images", "supervisor", "settings", "logs"},
+    "cli": {"core", "http", "images", "supervisor", "server", "check", "settings", "logs"},
 }
 PURE_STANDARD = {"asyncio", "socket", "time", "random", "os", "logging", "threading", "subprocess"}
 
@@ -73,13 +77,15 @@ def test_core_is_pure() -> None:
         assert not roots & PURE_STANDARD, f"{path.name} imports {sorted(roots & PURE_STANDARD)}"
 
 
-def test_core_and_runtime_need_only_the_standard_library() -> None:
-    """Any image's Python can run runtime/; anything can run core/."""
-    for folder in ("core", "runtime"):
-        for path in (SOURCE / folder).rglob("*.py"):
-            roots = {name.split(".")[0] for name in imports(path)} - {"modelplex", ""}
-            beyond = roots - sys.stdlib_module_names
-            assert not beyond, f"{folder}/{path.name} imports {sorted(beyond)}"
+@pytest.mark.parametrize(
+    ("folder", "also"), [("core", set()), ("runtime", set()), ("toolkit", {"numpy", "scipy"})]
+)
+def test_what_runs_anywhere_needs_only_the_standard_library(folder: str, also: set[str]) -> None:
+    """Any image's Python can run runtime/ and toolkit/, whose codecs may want more; any, core/."""
+    for path in (SOURCE / folder).rglob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)} - {"modelplex", "", *also}
+        beyond = roots - sys.stdlib_module_names
+        assert not beyond, f"{folder}/{path.name} imports {sorted(beyond)}"
 
 
 def test_there_is_no_cupboard() -> None:

@@ -12,7 +12,7 @@ import pytest
 from modelplex.cli.app import COMMANDS, main
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-WITHOUT_JSON = {"up", "down", "env", "completion"}  # env has --shell json
+WITHOUT_JSON = {"up", "down", "serve", "env", "completion"}  # env has --shell json
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -11,6 +11,7 @@ import modelplex
 # name -> module:object, in the order of --help; boto3 and rich are imported only by who needs them
 COMMANDS = {
     "up": "modelplex.cli.up:up",
+    "serve": "modelplex.cli.serve:serve",
     "down": "modelplex.cli.running:down",
     "status": "modelplex.cli.running:status",
     "env": "modelplex.cli.env:env",
@@ -23,6 +24,7 @@ COMMANDS = {
     "models": "modelplex.cli.look:models",
     "logs": "modelplex.cli.logs:logs",
     "delete": "modelplex.cli.delete:delete",
+    "check": "modelplex.cli.check:check",
     "completion": "modelplex.cli.env:completion",
 }
 

@@ -42,7 +42,7 @@ class Target:
             read_timeout=READ_TIMEOUT_S,
             retries={"total_max_attempts": 1},
         )
-        make: Any = boto3.client  # its stubs want literal service names
+        make: Any = boto3.Session().client  # its stubs want literal service names
         return make(
             service,
             endpoint_url=self.endpoint,

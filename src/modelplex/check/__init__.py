@@ -1,0 +1,1 @@
+"""`modelplex check`: does a container keep the contract of multi-model containers?"""
