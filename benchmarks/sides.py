@@ -1,27 +1,25 @@
-"""What is measured: a platform with one echo endpoint, the bare floor, and a load generator."""
+"""What is measured: a platform with one echo endpoint, and a load generator."""
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import httptools
-import uvloop
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.support.platform import Platform
-from tests.support.processes import free_port, processes_of
+from tests.support.processes import processes_of
 
 _RATE = re.compile(rb"Requests/sec:\s+([\d.]+)")
+_PERCENTILE = re.compile(rb"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)\s*$", re.MULTILINE)
+_MS = {b"us": 0.001, b"ms": 1.0, b"s": 1000.0, b"m": 60_000.0}
 _FAILED = re.compile(rb"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)")
 
 
@@ -59,8 +57,16 @@ def signed_headers(
     return [f"{name}: {value}" for name, value in request.headers.items()]
 
 
-def wrk(url: str, headers: list[str], body: bytes, connections: int, seconds: int) -> float:
-    """Answers per second by `wrk -t1`; AssertionError if any was not a success."""
+class Load(NamedTuple):
+    """What `wrk` saw: answers per second, and the median and 99th percentile of their times."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+
+
+def wrk(url: str, headers: list[str], body: bytes, connections: int, seconds: int) -> Load:
+    """Keeps `connections` busy by `wrk -t1`; AssertionError if any answer was not a success."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
         script = Path(folder) / "post.lua"
@@ -69,50 +75,11 @@ def wrk(url: str, headers: list[str], body: bytes, connections: int, seconds: in
             name, value = header.split(": ", 1)
             lines.append(f"wrk.headers[{name!r}] = {value!r}")
         script.write_text("\n".join(lines))
-        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+        argv += ["-s", str(script), url]
         output = subprocess.run(argv, capture_output=True, check=True).stdout
     rate = _RATE.search(output)
     assert rate is not None, output
     assert not _FAILED.search(output), output.decode()
-    return float(rate[1])
-
-
-class _Echo(asyncio.Protocol):
-    """The floor: what httptools and one loop can do, with nothing of ours."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport  # uvloop's transports are not asyncio's
-        self.parser = httptools.HttpRequestParser(self)
-        self.body: list[bytes] = []
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_body(self, data: bytes) -> None:
-        self.body.append(data)
-
-    def on_message_complete(self) -> None:
-        body = b"".join(self.body)
-        self.body.clear()
-        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-
-
-def _serve_floor(port: int) -> None:
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", port)
-        await server.serve_forever()
-
-    uvloop.run(serve())
-
-
-@contextmanager
-def running_floor() -> Iterator[str]:
-    """The bare echo as a process of its own; its URL."""
-    port = free_port()
-    process = multiprocessing.get_context("spawn").Process(target=_serve_floor, args=(port,))
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.join()
+    times = {which: float(value) * _MS[unit] for which, value, unit in _PERCENTILE.findall(output)}
+    return Load(float(rate[1]), times[b"50"], times[b"99"])

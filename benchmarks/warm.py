@@ -10,7 +10,8 @@ from __future__ import annotations
 import shutil
 from statistics import median
 
-from benchmarks.sides import cpu_seconds, running_floor, running_platform, signed_headers, wrk
+from benchmarks import floors
+from benchmarks.sides import cpu_seconds, running_platform, signed_headers, wrk
 from tests.support.models import make_archive, make_image
 
 ROUNDS = 5
@@ -31,7 +32,7 @@ def run() -> str:
         "| gateway µs | instance µs | worker µs |"
     ]
     rows.append("|---|--:|--:|--:|--:|---|--:|--:|--:|")
-    with running_platform() as platform, running_floor() as floor_url:
+    with running_platform() as platform, floors.bare() as floor_url:
         image = make_image(platform.data.with_name("echo"), HANDLER)
         platform.cli("build", "-t", "echo", str(image))
         endpoint = platform.deploy({"m.tar.gz": make_archive({"a": "b"})}, image="echo")
@@ -43,9 +44,9 @@ def run() -> str:
             for _ in range(ROUNDS):
                 headers = {"X-Amzn-SageMaker-Target-Model": "m.tar.gz"}
                 signed = signed_headers(platform, path, headers, body)
-                floor = wrk(floor_url, [], body, connections, SECONDS)
+                floor = wrk(floor_url, [], body, connections, SECONDS).rate
                 before = cpu_seconds(platform)
-                ours = wrk(platform.endpoint + path, signed, body, connections, SECONDS)
+                ours = wrk(platform.endpoint + path, signed, body, connections, SECONDS).rate
                 after = cpu_seconds(platform)
                 pairs.append((floor, ours))
                 spent.append([(after[role] - before[role]) / (ours * SECONDS) for role in after])
