@@ -161,6 +161,7 @@ def running(name: str, binary: Path, store: Path, extra: str = "") -> Iterator[S
     argv = [str(binary), "--start", "--foreground", "--model-store", str(store)]
     argv += ["--mms-config", str(folder / "config.properties")]
     logs = {"LOG_LOCATION": str(folder / "logs"), "METRICS_LOCATION": str(folder / "logs")}
+    logs["TMPDIR"] = str(folder)  # where both keep the number of the process that runs
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             argv, cwd=folder, env=os.environ | logs, stdout=output, stderr=subprocess.STDOUT

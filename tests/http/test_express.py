@@ -167,6 +167,37 @@ async def test_a_last_request_closes(start: Start, address: str, echo: Handler, 
         assert await raw.response() == (200, b"")
 
 
+@pytest.mark.parametrize("short", [True, False], ids=["express", "handler"])
+@pytest.mark.parametrize(
+    ("status", "phrase", "line"),
+    [
+        (201, "", b"201 Created"),
+        (210, "", b"210 "),
+        (210, "Partial Success", b"210 Partial Success"),
+        (200, "a\r\nx-evil: 1\0\tb\x7f", b"200 a x-evil: 1 b"),
+        (200, "\r\n", b"200 "),
+        (200, "é \N{SNOWMAN}", b"200 \xe9 ?"),
+        (200, "x" * 100_000, b"200 " + b"x" * 128),
+    ],
+)
+async def test_a_phrase_stands_in_the_status_line(  # noqa: PLR0917
+    start: Start, address: str, status: int, phrase: str, line: bytes, short: bool
+) -> None:
+    """In place of the usual one, and cannot break out of it."""
+
+    def receive(request: Request, body: Data, reply: Reply) -> None:
+        reply.send(status, b"", b"abc", phrase)
+
+    async def handle(_: Request) -> Response:
+        return Response(status, [], b"abc", phrase)
+
+    await start(handle, express=lambda _: receive if short else None)
+    async with Raw(address) as raw:
+        await raw.send(post(b""))
+        assert await raw.head() == b"HTTP/1.1 " + line + b"\r\ncontent-length: 3"
+        assert await raw.reader.readexactly(3) == b"abc"
+
+
 async def test_head_and_204_have_no_body(start: Start, address: str) -> None:
     """The length of what GET would send; neither body nor length."""
 

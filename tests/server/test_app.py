@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def handle(data, context):
             break
         time.sleep(0.02)
     return [{"answer": "late"}]
+"""
+# Is loaded when it may be.
+SLOW_HANDLER = f"""
+import time
+from pathlib import Path
+
+while not Path("go").exists():
+    time.sleep(0.02)
+{ECHO_HANDLER}
 """
 STARTUP = "model_store={store}\nload_models=ALL\n"
 
@@ -83,6 +93,11 @@ class Process:
             return response.status, json.loads(response.read())
         finally:
             connection.close()
+
+    def metrics(self) -> str:
+        """What Prometheus reads."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=LIMIT_S) as r:
+            return str(r.read(), "utf-8")
 
     def ping(self) -> int:
         """Status of a ping; 0 if nobody listens."""
@@ -171,6 +186,26 @@ def test_start_up_models(start: Any) -> None:
     server.wait_until_healthy()
     assert server.call("POST", "/invocations", b"x")[1]["weights"] == "one"
     assert server.call("GET", "/models/one")[1]["loadedAtStartup"] is True
+
+
+def test_a_start_up_model_that_is_being_loaded(start: Any) -> None:
+    """It is there whenever somebody can ask, and requests wait for it; the ping is not good yet."""
+    server = start(STARTUP, one=SLOW_HANDLER)
+    eventually(lambda: server.ping() != 0, LIMIT_S, "it listens")
+    assert server.ping() == 503
+    status, described = server.call("GET", "/models/one")
+    assert (status, described["status"]) == (200, "LOADING")
+    answers: list[tuple[int, Any]] = []
+    caller = threading.Thread(
+        target=lambda: answers.append(server.call("POST", "/invocations", b"x"))
+    )
+    caller.start()
+    waits = 'modelplex_server_model_queued{model="one"} 1'
+    eventually(lambda: waits in server.metrics(), LIMIT_S, "the request waits")
+    (server.store / "one" / "go").touch()
+    caller.join(LIMIT_S)
+    assert answers[0][1]["weights"] == "one"
+    server.wait_until_healthy()
 
 
 def test_sigterm_lets_requests_finish(start: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -11,38 +12,44 @@ from hypothesis import strategies as st
 
 from modelplex.server.dispatch import Dispatch, Outcome, Seat
 from modelplex.server.errors import BadRequest, Internal, ModelNotFound, ServerError, Unavailable
-from modelplex.workers.errors import TimedOut, WorkerDied
+from modelplex.workers.errors import NotBegun, TimedOut, WorkerDied
 from modelplex.workers.invocations import Answer, Invocation
+from modelplex.workers.worker import AHEAD_MAX
 
 Told = Answer | ServerError
 
 
 class Hand:
-    """A worker that answers when the test says so."""
+    """A worker that answers when the test says so, in the order in which it was asked."""
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
-        self.done: Callable[[Outcome], None] | None = None
+        self.calls: deque[tuple[list[bytes], Callable[[Outcome], None]]] = deque()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has nothing to answer."""
+        return not self.calls
 
     def submit(
         self, batch: Sequence[Invocation], timeout_s: float, done: Callable[[Outcome], None]
     ) -> None:
-        assert self.done is None, "a busy worker was asked"
+        assert len(self.calls) < AHEAD_MAX, "a worker with too much work was asked"
         assert timeout_s == 60.0
-        if any(item.body == b"bad" for item in batch):
+        bodies = [bytes(item.body) for item in batch]
+        if b"bad" in bodies:
             raise ValueError("it is too large")
-        self.batches.append([bytes(item.body) for item in batch])
-        self.done = done
+        self.batches.append(bodies)
+        self.calls.append((bodies, done))
 
     def answer(self) -> None:
-        done, self.done = self.done, None
-        assert done is not None
-        done([Answer(200, "", [], body) for body in self.batches[-1]])
+        bodies, done = self.calls.popleft()
+        done([Answer(200, "", [], body) for body in bodies])
 
-    def die(self, how: str) -> None:
-        done, self.done = self.done, None
-        if done is not None:
-            done(WorkerDied(f"the worker ended: {how}"))
+    def die(self, how: str, kind: type[WorkerDied] = WorkerDied) -> None:
+        calls, self.calls = self.calls, deque()
+        for at, (_, done) in enumerate(calls):
+            done((NotBegun if at else kind)(f"the worker ended: {how}"))
 
 
 class Stage:
@@ -186,14 +193,79 @@ def test_a_death_costs_the_requests_under_way_and_no_others() -> None:
     assert not hand.batches[1:]
 
 
+def brisk(queue_max: int = 3) -> tuple[Stage, Hand, Seat]:
+    """A stage with one worker that has answered a hundred requests in no time."""
+    stage = Stage(queue_max)
+    hand, seat = stage.hire()
+    for number in range(100):
+        stage.ask(b"-%d" % number)
+        hand.answer()
+    hand.batches.clear()
+    return stage, hand, seat
+
+
+def test_a_brisk_worker_is_asked_ahead_of_time() -> None:
+    """As many as it may have at once; the others wait, and follow one by one."""
+    stage, hand, _ = brisk()
+    stage.ask(*(b"%d" % number for number in range(14)))
+    assert len(hand.batches) == 12
+    assert stage.dispatch.queued == 2
+    hand.answer()
+    assert hand.batches[12:] == [[b"12"]]
+    while not hand.done:
+        hand.answer()
+    assert stage.answers(b"0", b"13") == [b"0", b"13"]
+
+
+def test_neither_large_bodies_nor_slow_or_several_workers_are_asked_ahead_of_time() -> None:
+    """A large body fills the socket; another worker may be free sooner than a slow one."""
+    stage, hand, _ = brisk()
+    stage.ask(b"1", b"x" * 20_000, b"2")
+    assert hand.batches == [[b"1"]]
+    stage.now += 5.0
+    while not hand.done:
+        hand.answer()
+    stage.ask(b"3", b"4")
+    assert hand.batches[-1] == [b"3"], "an answer took five seconds"
+    stage, hand, _ = brisk()
+    other, _ = stage.hire()
+    stage.ask(b"1", b"2", b"3")
+    assert (hand.batches, other.batches, stage.dispatch.queued) == ([[b"2"]], [[b"1"]], 1)
+
+
+def test_what_a_dead_worker_had_not_begun_goes_to_the_next_in_its_order() -> None:
+    """Only the request that it worked on is lost."""
+    stage, hand, seat = brisk(queue_max=1)
+    bodies = [b"%d" % number for number in range(13)]
+    for body in bodies:
+        stage.now += 0.000001
+        stage.ask(body)
+    hand.die("exit code 3")
+    stage.dispatch.leave(seat, WorkerDied("exit code 3"))
+    assert stage.answers(b"0") == [Internal]
+    other, _ = stage.hire()
+    while not other.done:
+        other.answer()
+    assert other.batches == [[body] for body in bodies[1:]]
+
+
+def test_what_comes_back_after_the_end_is_refused() -> None:
+    """A model that is killed because it does not drain leaves nobody waiting."""
+    stage, hand, seat = brisk()
+    stage.ask(b"1", b"2")
+    stage.dispatch.close(ModelNotFound("gone"), lambda: None)
+    stage.dispatch.abort(ModelNotFound("gone"))
+    hand.die("unloaded")
+    stage.dispatch.leave(seat, WorkerDied("unloaded"))
+    assert stage.answers(b"1", b"2") == [Internal, ModelNotFound]
+
+
 def test_a_timeout_is_a_death_that_says_why() -> None:
     """The worker is about to be killed: nothing more goes to it before `leave`."""
     stage = Stage()
     hand, _ = stage.hire()
     stage.ask(b"1")
-    done, hand.done = hand.done, None
-    assert done is not None
-    done(TimedOut("the handler took longer than 1 s"))
+    hand.die("the handler took longer than 1 s", TimedOut)
     stage.ask(b"2")
     assert stage.text(b"1") == "Worker died: the handler took longer than 1 s"
     assert len(hand.batches) == 1
@@ -291,7 +363,7 @@ def test_a_caller_that_fails_harms_no_other(batch_size: int) -> None:
     stage.ask(b"0")
     stage.dispatch.submit(Invocation([], b"x"), fail, lambda: False)
     stage.ask(b"1")
-    while hand.done is not None:
+    while not hand.done:
         hand.answer()
     assert stage.answers(b"0", b"1") == [b"0", b"1"]
 
@@ -303,7 +375,7 @@ def test_who_is_told_something_may_submit_again() -> None:
     stage.dispatch.submit(Invocation([], b"1"), lambda _: stage.ask(b"4"), lambda: False)
     stage.ask(b"2")
     hand, _ = stage.hire()
-    while hand.done is not None:
+    while not hand.done:
         hand.answer()
     assert [batch[0] for batch in hand.batches] == [b"1", b"2", b"3", b"4"]
     assert stage.answers(b"2", b"3", b"4") == [b"2", b"3", b"4"]
@@ -332,6 +404,7 @@ class History(Stage):
                 self.left.add(b"%d" % (len(self.told) - pick))
             case "hire" if len(self.crew) < 3:
                 self.crew.append(self.hire())
+                self.crew[-1][1].mean_s = pick % 2  # brisk or slow
             case "tick":
                 self.now += 0.6
                 self.dispatch.tick()
@@ -339,7 +412,7 @@ class History(Stage):
                 self.dispatch.strand(Internal("no worker"))
 
     def answer(self, hand: Hand, _: Seat) -> None:
-        if hand.done is not None:
+        if not hand.done:
             hand.answer()
 
     def die(self, hand: Hand, seat: Seat) -> None:
@@ -361,7 +434,7 @@ class History(Stage):
         empty: list[bool] = []
         self.crew.append(self.hire())
         self.dispatch.close(ModelNotFound("gone"), lambda: empty.append(True))
-        while any(hand.done for hand, _ in self.crew):
+        while not all(hand.done for hand, _ in self.crew):
             for hand, seat in self.crew:
                 self.answer(hand, seat)
         return empty
@@ -381,7 +454,7 @@ def test_every_request_is_told_exactly_once(
     history = History(queue_max, batch_size, delay_s)
     for step, pick in steps:
         history.act(step, pick)
-        assert history.dispatch.queued <= queue_max
+        assert history.dispatch.queued <= queue_max + AHEAD_MAX  # what came back is not refused
     assert history.finish() == [True]
     assert history.dispatch.queued == 0
     assert all(len(told) == 1 for told in history.told.values())

@@ -88,6 +88,23 @@ async def test_the_handler_sets_status_and_headers(served: World, query: str) ->
 
 @BOTH_PATHS
 @pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (Answer(201, "Brewed\r\nx: y", [], b""), "201 Brewed x: y"),
+        (Answer(201, "", [], b""), "201 Created"),
+        (Answer(418, "ignored", [], b"teapot", "prediction"), "418 I'm a Teapot"),
+    ],
+)
+async def test_the_handler_sets_the_phrase(
+    served: World, outcome: Answer, line: str, query: str
+) -> None:
+    """It is in the status line, in one piece; without one stands the usual phrase."""
+    served.models.find("m").answer = lambda _: outcome
+    assert await served.status_line("POST", f"/predictions/m{query}") == f"HTTP/1.1 {line}"
+
+
+@BOTH_PATHS
+@pytest.mark.parametrize(
     ("outcome", "status", "body"),
     [
         (

@@ -192,6 +192,13 @@ async def test_refusals_of_the_registry(served: World) -> None:
     assert (await call(served, "POST", "/models?url=/m"))[0] == 409
 
 
+async def test_partial_success(served: World) -> None:
+    """A status without a name of its own has Multi Model Server's phrase."""
+    served.models.add(TwinModel("m"))
+    served.models.state = "partial"
+    assert await served.status_line("PUT", "/models/m") == "HTTP/1.1 210 Partial Success"
+
+
 async def test_scale(served: World) -> None:
     """One worker unless it says more; asynchronous unless it says otherwise."""
     served.models.add(TwinModel("m"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -133,6 +135,22 @@ async def test_orders_that_cannot_be_carried_out(make_shop: MakeShop) -> None:
             await shop.models.scale("m", least, most, True)
     with pytest.raises(ModelNotFound):
         await shop.models.scale("n", 1, None, True)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0", "\x1b[2J", "\x85", "\u2028", "\ud800", "x" * 1025])
+async def test_names_that_cannot_be(make_shop: MakeShop, name: str) -> None:
+    """Whether the order, the manifest or the settings give them; a start-up model is not well."""
+    shop = await make_shop(start=False, models=((name, "m"),))
+    folder = shop.make("m")
+    await shop.models.start()
+    assert shop.models.health() is Health.UNHEALTHY
+    (folder / "MAR-INF").mkdir()
+    manifest = {"model": {"modelName": name, "handler": "service.py:handle"}}
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))
+    for order in (Order("m", name), Order("m")):
+        with pytest.raises(BadRequest, match=re.escape(f"not {name[:200]!r}.")):
+            await shop.models.register(order)
+        assert nothing_is_left(shop)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +350,46 @@ async def test_startup_models_that_fail_or_have_no_name(make_shop: MakeShop) -> 
     assert shop.models.only() is None
     assert shop.models.health() is Health.UNHEALTHY
     assert await shop.ask("hello", "good") == "hello"
+
+
+async def test_startup_models_have_their_names_before_they_are_loaded(make_shop: MakeShop) -> None:
+    """From then on they are LOADING and requests wait; one that cannot be had says why."""
+    pairs = (("m", "m"), ("", "n.model"), ("bad", "nowhere"), ("", "nowhere.mar"))
+    shop = await make_shop(start=False, models=pairs)
+    for name in ("m", "n.model"):
+        shop.make(name, SLOW)
+    starting = asyncio.create_task(shop.models.start())
+    await shop.models.named.wait()
+    assert {"m", "n"} <= set(names(shop)) <= {"m", "n", "bad"}
+    assert shop.models.find("m").state is shop.models.find("n").state is State.LOADING
+    asked = [asyncio.create_task(shop.ask("hello", name)) for name in ("m", "n")]
+    await eventually(lambda: all(shop.models.find(name).queued for name in ("m", "n")))
+    await eventually(lambda: "bad" not in names(shop))
+    with pytest.raises(ModelNotFound, match=r"its load failed: Model not found in model store"):
+        shop.models.find("bad")
+    (shop.store / "go").touch()
+    await starting
+    assert await asyncio.gather(*asked) == ["hello", "hello"]
+    assert shop.models.health() is Health.UNHEALTHY
+
+
+async def test_the_only_startup_model(make_shop: MakeShop) -> None:
+    """Who asks for it without its name hears why it is not there."""
+    shop = await make_shop(models=(("m", "nowhere"),))
+    with pytest.raises(ModelNotFound, match=r"m \(its load failed"):
+        shop.models.only()
+
+
+async def test_a_stop_while_startup_models_arrive(make_shop: MakeShop) -> None:
+    """Whatever has begun is given up."""
+    shop = await make_shop(start=False, models=(("m", "m"), ("n", "n")))
+    for name in ("m", "n"):
+        shop.make(name, SLOW)
+    starting = asyncio.create_task(shop.models.start())
+    await shop.models.named.wait()
+    starting.cancel()
+    await shop.close()
+    assert names(shop) == []
 
 
 async def test_health_of_a_multi_model_container(make_shop: MakeShop) -> None:

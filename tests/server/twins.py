@@ -168,6 +168,15 @@ class World:
     ) -> ClientResponse:
         return await self.client.request(method, target.encode(), headers or [], body)
 
+    async def status_line(self, method: str, target: str) -> str:
+        """The first line of an answer, as it was sent."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(f"{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
+        line = await asyncio.wait_for(reader.readline(), 30)
+        writer.close()
+        await writer.wait_closed()
+        return line.decode().rstrip("\r\n")
+
     async def read(self, *args: Any, **more: Any) -> tuple[int, bytes]:
         """Status and body."""
         response = await self.ask(*args, **more)

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from modelplex.workers.errors import LoadFailed, TimedOut, WorkerDied
+from modelplex.workers.errors import LoadFailed, NotBegun, TimedOut, WorkerDied
 from modelplex.workers.limits import PoolLimits
-from modelplex.workers.worker import Answer, Invocation, Worker
+from modelplex.workers.worker import AHEAD_MAX, Answer, Invocation, Worker
 
 RUN = """
 import os, time
@@ -143,13 +143,34 @@ async def test_a_batch_beyond_the_limits_is_not_sent(make_stage):
         assert not worker.busy
 
 
-async def test_a_busy_worker_takes_no_second_batch(worker):
-    """That would be a mistake of the caller."""
-    pending = asyncio.ensure_future(submit(worker, b"time.sleep(0.05)"))
-    await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="two batches at once"):
-        worker.submit([Invocation([], b"")], 60.0, lambda outcome: None)
-    assert len(await pending) == 1
+def _note(told, what, _):
+    told.append(what)
+
+
+async def test_a_worker_may_be_asked_ahead_of_time(worker):
+    """A few batches: it answers them in order, each with its own time; more is a mistake."""
+    told: list[object] = []
+    for number in range(AHEAD_MAX):
+        worker.submit(
+            [Invocation([], b"time.sleep(0.02)")], 0.3, lambda _, n=number: told.append(n)
+        )
+    with pytest.raises(RuntimeError, match="more than 16 batches at once"):
+        worker.submit([Invocation([], b"")], 60.0, told.append)
+    assert worker.busy
+    await worker.invoke(Invocation([], b""), 60.0)
+    assert told == list(range(AHEAD_MAX))
+
+
+@pytest.mark.parametrize("end", [b"os._exit(9)", b"time.sleep(600)"])
+async def test_only_the_batch_that_a_worker_worked_on_is_lost(worker, end):
+    """Those behind it were not begun, and are said to be."""
+    told: list[type] = []
+    for code in (b"", end, b"", b""):
+        worker.submit([Invocation([], code)], 0.5, lambda outcome: told.append(type(outcome)))
+    await worker.exited
+    assert told[0] is list
+    assert told[1] in {WorkerDied, TimedOut}
+    assert told[2:] == [NotBegun, NotBegun]
 
 
 async def test_a_batch_may_take_its_time_only(worker):

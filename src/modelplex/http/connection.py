@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from modelplex.http.body import Body
 from modelplex.http.errors import BadMessage, BodyTimeout, BodyTooLarge, ConnectionLost
 from modelplex.http.express import Express, Intake, Reply
+from modelplex.http.heads import Heads
 from modelplex.http.messages import (
     Handler,
     Header,
@@ -67,6 +68,7 @@ class ServerConnection(asyncio.Protocol):
         self.closing = False  # the next answer is the last
         self._reply: Reply | None = None  # of the express request under way
         self._intake: Intake | None = None
+        self._heads = Heads()
         self._body_paused = False
         self._reading_paused = False
         self._deaf = False  # what still comes is thrown away
@@ -87,14 +89,15 @@ class ServerConnection(asyncio.Protocol):
         self.task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._deaf or self._repeated(data):
             return
+        reader = self._reader
         try:
-            self._reader.feed(data)
+            reader.feed(data)
         except Refused as refused:
             self._refuse(refused)
             return
-        reader = self._reader
+        self._heads.learn(data)
         if reader.ended:
             self._deaf = reader.body is None
         elif reader.reply is not None:
@@ -228,7 +231,24 @@ class ServerConnection(asyncio.Protocol):
 
     # -- the short way ---------------------------------------------------------------------------
 
+    def _repeated(self, data: bytes) -> bool:
+        """Whether `data` is a request as this client has sent before, and goes the short way."""
+        found = self._heads.find(data)
+        if found is None:
+            return False
+        request, at = found
+        reply = self._take(request)
+        if reply is None:
+            return False
+        reply.receive(data[at:])
+        return True
+
     def offer(self, request: Request) -> Reply | None:
+        reply = self._take(request)
+        self._heads.begin(request, express=reply is not None)
+        return reply
+
+    def _take(self, request: Request) -> Reply | None:
         if self._reply is not None or self._current is not None or self._queue:
             return None
         express = self._host.express
@@ -268,6 +288,7 @@ class ServerConnection(asyncio.Protocol):
         reply = self._reply
         self._intake = None
         self._reader.skip()
+        self._heads.realign()
         if reply is not None:
             self._deaf = not reply.request.keep_alive
             reply.receive(body)

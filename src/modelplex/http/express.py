@@ -73,10 +73,11 @@ class Reply:
                 refusal = explain(500, "internal error; the log of this process has its traceback")
                 self.send(500, encode_headers(refusal.headers), cast(bytes, refusal.body))
 
-    def send(self, status: int, headers: bytes, body: Data) -> None:
+    def send(self, status: int, headers: bytes, body: Data, phrase: str = "") -> None:
         """Answers, now or later; dropped if the client is gone. RuntimeError the second time.
 
-        `headers` is what `encode_headers` makes, without Content-Length and Connection.
+        `headers` is what `encode_headers` makes, without Content-Length and Connection; `phrase`
+        stands in the status line, in place of the usual one.
         """
         line = self.line
         if line is None:
@@ -86,7 +87,8 @@ class Reply:
         self.line = None
         request = self.request
         last = line.closing or not request.keep_alive
-        head = (_LINES.get(status) or status_line(status) + b"\r\n") + headers
+        usual = None if phrase else _LINES.get(status)
+        head = (usual or status_line(status, phrase) + b"\r\n") + headers
         if status in BODILESS:
             head, body = head + (_LAST if last else b"\r\n"), b""
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,6 +17,8 @@ Data = bytes | bytearray | memoryview
 Interim = Callable[[int, list[Header]], Awaitable[None]]
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]+")
+_PHRASE_MAX = 128  # characters; what is longer is cut
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +34,7 @@ class Request:
     http10: bool = False  # then neither chunks nor 1xx responses are understood
     keep_alive: bool = True  # False: the client will send no other request
     length: int | None = None  # of the body, if the client said it
+    packed: bytes | None = None  # its headers, as whoever needs them often has written them
 
     @property
     def path(self) -> bytes:
@@ -63,6 +67,7 @@ class Response:
     status: int
     headers: list[Header] = field(default_factory=list)
     body: Data | AsyncIterable[bytes] = b""
+    phrase: str = ""  # in the status line, in place of the usual one
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -76,8 +81,14 @@ def first(headers: list[Header], name: bytes, default: bytes = b"") -> bytes:
     return default
 
 
-def status_line(status: int) -> bytes:
-    """`HTTP/1.1 200 OK`, without its line end; a status without a name has none."""
+def status_line(status: int, phrase: str = "") -> bytes:
+    """`HTTP/1.1 200 OK`, without its line end; a status without a name has none.
+
+    Of a `phrase` of its own, control characters become spaces, and what is not Latin-1 "?".
+    """
+    if phrase:
+        text = _CONTROL.sub(b" ", phrase[:_PHRASE_MAX].encode("latin-1", "replace"))
+        return b"HTTP/1.1 %d %b" % (status, text.strip())
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
 
 

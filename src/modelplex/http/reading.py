@@ -190,6 +190,7 @@ class RequestReader:
         request.http10 = http10
         request.keep_alive = keep and not (http10 or parser.should_upgrade())
         request.length = None if coding else int(length) if length else 0
+        request.packed = None
         if self._express and not coding:
             self.reply = owner.offer(request)
         if self.reply is None:

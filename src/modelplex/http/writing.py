@@ -24,9 +24,7 @@ async def send(outlet: Outlet, request: Request, response: Response, *, last: bo
     if isinstance(body, (bytes, bytearray, memoryview)):
         keep = keep and request.body.complete
         headers = _with_length(request, response, len(body))
-        outlet.write(
-            _head(response.status, headers, keep), b"" if request.method == "HEAD" else body
-        )
+        outlet.write(_head(response, headers, keep), b"" if request.method == "HEAD" else body)
     else:
         try:
             await _send_stream(outlet, request, response, body, keep)
@@ -56,7 +54,7 @@ async def _send_stream(
     chunked = not (length or request.http10 or bodiless)
     if chunked:
         headers = [*headers, (b"transfer-encoding", b"chunked")]
-    outlet.write(_head(response.status, headers, keep))
+    outlet.write(_head(response, headers, keep))
     if request.method == "HEAD" or bodiless:
         return
     try:
@@ -69,10 +67,10 @@ async def _send_stream(
         raise ConnectionLost("half an answer is written", sent=True) from error
 
 
-def _head(status: int, headers: list[Header], keep: bool) -> bytes:
+def _head(response: Response, headers: list[Header], keep: bool) -> bytes:
     if not keep:
         headers = [*headers, (b"connection", b"close")]
-    return encode_head(status_line(status), headers)
+    return encode_head(status_line(response.status, response.phrase), headers)
 
 
 async def _release(body: AsyncIterable[bytes]) -> None:

@@ -22,7 +22,7 @@ from modelplex.instance.spec import Spec
 NO_ANSWER = 0  # OriginalStatusCode when the container did not answer
 SERVER_ERROR = 500
 OUT_OF_MEMORY = 507
-MESSAGE_MAX = 4096  # characters of a container's message that are passed on
+MESSAGE_MAX = 4096  # characters of a container's message that are passed on: its begin and its end
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container model. Review the "
     "latency metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
@@ -62,7 +62,9 @@ class Answers:
         """The container answered `status`, or 0: it did not answer."""
         spec = self.spec
         side = "client" if 400 <= status < 500 else "server"
-        shown = message if len(message) <= MESSAGE_MAX else message[:MESSAGE_MAX] + "…"
+        shown = message
+        if len(message) > MESSAGE_MAX:  # what a program says last is often the reason
+            shown = f"{message[: MESSAGE_MAX // 2]} … {message[-MESSAGE_MAX // 2 :]}"
         stream = f"{spec.log_stream}/{model}"
         return ModelError(
             f'Received {side} error ({status}) from model with message "{shown}". See log group '

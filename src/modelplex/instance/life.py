@@ -57,13 +57,14 @@ class Instance:
         stream = stream_name(spec.variant, spec.id)
         self._logs = Logs(spec.log_folder, stream, spec.limits.log_file_bytes_max)
         self.history = History(Journal(time.time), self._logs)
+        environment = spec.container_environment()
         self._pool = Pools(
             spec.image,
-            spec.container_environment(),
+            environment,
             lambda model, line: self._logs.write(model or None, line),
             _pool_limits(spec),
             spec.image.folder / "learned.json",
-            Environments(spec.folder / "environments", spec.image.python),
+            Environments(spec.folder / "environments", spec.image.python, environment),
         )
         self._sampling: asyncio.Task[None] | None = None
 

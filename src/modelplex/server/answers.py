@@ -106,9 +106,9 @@ def json_body(document: Any) -> bytes:
     return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def json_response(status: int, document: Any) -> Response:
+def json_response(status: int, document: Any, phrase: str = "") -> Response:
     """An answer of the server itself."""
-    return Response(status, [JSON_TYPE], json_body(document))
+    return Response(status, [JSON_TYPE], json_body(document), phrase)
 
 
 def _failed(answer: Answer) -> Wire:

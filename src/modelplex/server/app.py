@@ -82,11 +82,12 @@ async def _serve_models(
     config: Config, models: Models, journal: Journal, stop: asyncio.Event
 ) -> None:
     servers: list[Server] = []
-    starting: asyncio.Task[None] | None = None
+    starting = asyncio.create_task(models.start())
     try:
-        await _listen(config, models, journal, servers)
-        starting = asyncio.create_task(models.start())
-        await _until(stop, starting)
+        await _until(starting, stop, models.named)
+        if not stop.is_set():
+            await _listen(config, models, journal, servers)
+            await _until(starting, stop)
     finally:
         log.info("server.stopping", extra={"drain_timeout_s": config.drain_timeout_s})
         try:
@@ -97,26 +98,26 @@ async def _serve_models(
         log.info("server.stopped")
 
 
-async def _until(stop: asyncio.Event, starting: asyncio.Task[None]) -> None:
-    """Waits for the signal to stop. Raises StartFailed if the models cannot be started before."""
-    stopped = asyncio.create_task(stop.wait())
+async def _until(starting: asyncio.Task[None], *events: asyncio.Event) -> None:
+    """Waits for one of the events. Raises StartFailed if the models cannot be started before."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
     try:
-        await asyncio.wait((stopped, starting), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((starting, *waits), return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and (error := starting.exception()) is not None:
             log.critical("server.start_failed", exc_info=error)
             raise StartFailed(f"the model server cannot start: {error}") from error
-        await stopped
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopped.cancel()
+        for wait in waits:
+            wait.cancel()
 
 
 async def _end(
-    config: Config, models: Models, servers: list[Server], starting: asyncio.Task[None] | None
+    config: Config, models: Models, servers: list[Server], starting: asyncio.Task[None]
 ) -> None:
     """Answers what is under way, for `drain_timeout_s`, then ends every worker."""
-    if starting is not None:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
     closing = [server.close(config.drain_timeout_s) for server in servers]
     await asyncio.gather(*closing, models.close(config.drain_timeout_s))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
 CHARACTERS_MAX = 16 * 1024 * 1024  # that wait; lines beyond are dropped and counted
+UNMADE = 160  # characters that a line counts for before it is made
 LINE_MAX = 32 * 1024  # characters of one line
 
 
@@ -47,6 +49,29 @@ class Route(NamedTuple):
         return bool(self.plain or self.full)
 
 
+class Clock:
+    """Times as log4j's ISO8601 in local time; each millisecond's is made once."""
+
+    def __init__(self) -> None:
+        self._made = (0.0, 0.0, "")  # from when until when, and the text
+
+    def stamp(self, at: float) -> str:
+        """Such as 2018-10-15T13:56:18,976, of Unix seconds."""
+        start, end, text = self._made
+        return text if start <= at < end else self._make(at)
+
+    def _make(self, at: float) -> str:
+        whole = int(at * 1000)
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(whole // 1000))
+        text = f"{second},{whole % 1000:03d}"
+        self._made = (whole / 1000, (whole + 1) / 1000, text)
+        return text
+
+
+Make = Callable[..., str]  # of the line's time in Unix seconds, and of what was put down
+_Entry = tuple[Route, str, float, Make | None, Any]
+
+
 class Lines:
     """The queue of all lines, in the order in which they came, from whatever thread."""
 
@@ -55,17 +80,25 @@ class Lines:
         self.dropped = 0
         self._groups = groups
         self._buffered = buffered
-        self._waiting: list[tuple[Route, str, str, str]] = []
+        self._waiting: list[_Entry] = []
+        self._clock = Clock()
         self._size = 0  # characters, about: threads may miss each other's
         self._writing = threading.Lock()
 
-    def put(self, route: Route, stamp: str, head: str, text: str) -> None:
-        """One line: its time, "[LEVEL] THREAD LOGGER", and what it says."""
+    def put(self, route: Route, head: str, text: str) -> None:
+        """One line of this moment: "[LEVEL] THREAD LOGGER", and what it says."""
+        self._append(len(text), (route, head, time.time(), None, text))
+
+    def later(self, route: Route, head: str, make: Make, facts: tuple[Any, ...]) -> None:
+        """The same for a line that is made of `facts` when it is written."""
+        self._append(UNMADE, (route, head, time.time(), make, facts))
+
+    def _append(self, size: int, entry: _Entry) -> None:
         if self._size > CHARACTERS_MAX:
             self.dropped += 1
             return
-        self._size += len(text)
-        self._waiting.append((route, stamp, head, text))
+        self._size += size
+        self._waiting.append(entry)
         if not self._buffered:
             self.flush()
 
@@ -75,8 +108,10 @@ class Lines:
             count = len(self._waiting)  # never another list: an append may be under way
             ready, self._waiting[:count] = self._waiting[:count], []
             self._size = 0
-            for route, stamp, head, text in ready:
+            for route, head, at, make, facts in ready:
+                text = facts if make is None else make(at, *facts)
                 line = text if len(text) <= LINE_MAX else text[:LINE_MAX]
+                stamp = self._clock.stamp(at)
                 for group in route.plain:
                     group.lines.append(f"{stamp} - {line}\n")
                 for group in route.full:

@@ -23,10 +23,10 @@ _RESPONSE_TIMEOUT_MAX_S = 7 * 86_400
 _RUNTIMES = ("", "python", "python3")
 _TOKEN = "after:"  # what a page token says before the name that it continues after
 
-_SAID = {  # of Registered.state: status and text
-    "scaled": (200, "Workers scaled"),
-    "processing": (202, "Processing worker updates..."),
-    "partial": (210, "Workers scaling in progress..."),
+_SAID = {  # of Registered.state: status, its phrase ("": the usual one), text
+    "scaled": (200, "", "Workers scaled"),
+    "processing": (202, "", "Processing worker updates..."),
+    "partial": (210, "Partial Success", "Workers scaling in progress..."),
 }
 
 
@@ -100,9 +100,9 @@ def _order(parameters: Parameters) -> Order:
 
 
 def _said(registered: Registered) -> Response:
-    named = (200, f'Model "{registered.name}" registered')
-    status, text = _SAID.get(registered.state, named)
-    return json_response(status, {"status": text})
+    named = (200, "", f'Model "{registered.name}" registered')
+    status, phrase, text = _SAID.get(registered.state, named)
+    return json_response(status, {"status": text}, phrase)
 
 
 def _description(model: Model, rows: list[WorkerRow]) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class Metrics:
         present = list(_all(models))
         names = {model.name for model in present} | {OTHERS}
         self._series = {name: each for name, each in self._series.items() if name in names}
+        for model in present:
+            self._open(model.name)  # also one that nobody has asked yet
         families = [*self._server(dropped), *_host(host), *self._counted(), *self._gauges(present)]
         return "".join(family for family in families if family).encode()
 

@@ -70,6 +70,7 @@ class Models:
         self._engine = Engine(config, journal)
         self._registry = Registry(config.models_max)
         self._startup: set[str] = set()  # names of start-up models, also of those that failed
+        self.named = asyncio.Event()  # set when every start-up model has its name, or has failed
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started = False
         self._closing = False
@@ -79,11 +80,9 @@ class Models:
 
         Raises StartFailed; a model that cannot be loaded is logged, and told by `health`.
         """
+        arriving = self._keep(self._bring_at_startup())  # loads wait for the engine
         await self._engine.start()
-        listed = await asyncio.to_thread(self._sources.startup)
-        orders = [Order(url, name, at_startup=True) for name, url in listed]
-        self._startup = {order.model_name for order in orders if order.model_name}
-        await asyncio.gather(*(self._bring_at_startup(order) for order in orders))
+        await arriving
         self._started = True
 
     # -- what the APIs ask --------------------------------------------------------------------
@@ -146,8 +145,8 @@ class Models:
         return self._registry.page(limit, after)
 
     def only(self) -> Model | None:
-        """The start-up model, if there was exactly one."""
-        return self._registry.get(next(iter(self._startup))) if len(self._startup) == 1 else None
+        """The start-up model, if there was exactly one. Raises ModelNotFound if it failed."""
+        return self.find(*self._startup) if len(self._startup) == 1 else None
 
     def health(self) -> Health:
         """The platform decides what a multi-model container holds: it is well when it can load.
@@ -184,16 +183,23 @@ class Models:
     # -- inside -------------------------------------------------------------------------------
 
     async def _bring(self, order: Order, obtained: asyncio.Future[str]) -> str:
-        """From an order to a model that is ready; its name. Leaves nothing when it fails."""
+        """From an order to a model that is ready; its name. Leaves nothing when it fails.
+
+        `obtained` gets the name when the artifact is here, of a start-up model as soon as it has
+        one.
+        """
         model, artifact = None, None
         self._check_open()
         try:
             if order.model_name:
                 model = self._enter(order.model_name, order)
+                if order.at_startup:
+                    obtained.set_result(model.name)
             artifact = await self._sources.obtain(order.url)
             if model is None:
                 model = self._enter(_name(artifact, order), order)
-            obtained.set_result(model.name)
+            if not obtained.done():
+                obtained.set_result(model.name)
             await model.load(artifact)
         except BaseException as error:
             if model is not None:
@@ -211,7 +217,18 @@ class Models:
             await asyncio.wait([model.loading])
         await model.scale(least, most)
 
-    async def _bring_at_startup(self, order: Order) -> None:
+    async def _bring_at_startup(self) -> None:
+        listed = await asyncio.to_thread(self._sources.startup)
+        orders = [Order(url, name, synchronous=False, at_startup=True) for name, url in listed]
+        self._startup = {order.model_name for order in orders if order.model_name}
+        await asyncio.gather(*(self._name_at_startup(order) for order in orders))
+        self.named.set()
+        loading = [model.loading for model in self._registry if model.loading is not None]
+        if loading:
+            await asyncio.wait(loading)
+
+    async def _name_at_startup(self, order: Order) -> None:
+        """Begins to bring a start-up model; returns when it has its name, or has failed."""
         try:
             self._startup.add((await self.register(order)).name)
         except ServerError as error:
@@ -221,7 +238,7 @@ class Models:
                 self._startup.add(order.url)  # it has no other name, and `health` must know
 
     def _enter(self, name: str, order: Order) -> Model:
-        """From here on the name is taken. Raises Conflict, OutOfResources, Unavailable."""
+        """From here on the name is taken. Raises as `Registry.check_free`, and Unavailable."""
         self._check_open()
         self._registry.check_free(name)
         model = Model(name, order, self._config, self._engine)

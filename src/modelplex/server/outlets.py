@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,6 @@ NUMBERS = dict(zip(LEVELS, (1, 5, 10, 20, 30, 40, 50, 60), strict=True))  # logg
 NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}  # log4j's
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 IN_FULL = ("model_log", "mms_log")  # whose own files have the long form
-
-
-class Clock:
-    """The time of a line, log4j's ISO8601 in local time; made once for every millisecond."""
-
-    def __init__(self) -> None:
-        self._made = (0.0, 0.0, "", 0)  # from when until when, the text, Unix seconds
-
-    def stamp(self) -> str:
-        """Such as 2018-10-15T13:56:18,976."""
-        start, end, text, _ = self._made
-        now = time.time()
-        return text if start <= now < end else self._make(now)
-
-    @property
-    def second(self) -> int:
-        """Unix time of the last stamp."""
-        return self._made[3]
-
-    def _make(self, now: float) -> str:
-        whole = int(now * 1000)
-        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(whole // 1000))
-        text = f"{second},{whole % 1000:03d}"
-        self._made = (whole / 1000, (whole + 1) / 1000, text, whole // 1000)
-        return text
 
 
 class Outlets:
@@ -99,9 +73,8 @@ class Outlets:
 class Handler(logging.Handler):
     """This process's own logging as lines: event, then KEY=VALUE of what it was given."""
 
-    def __init__(self, clock: Clock, outlets: Outlets) -> None:
+    def __init__(self, outlets: Outlets) -> None:
         super().__init__()
-        self._clock = clock
         self._lines = outlets.lines
         self._route = outlets.routes["mms_log"]
 
@@ -111,7 +84,7 @@ class Handler(logging.Handler):
             level = NAMES.get(record.levelname, record.levelname)
             thread = "main" if record.threadName == "MainThread" else record.threadName
             head = f"[{level:<5}] {thread} {record.name}"
-            self._lines.put(self._route, self._clock.stamp(), head, _text(record))
+            self._lines.put(self._route, head, _text(record))
         except Exception:
             self.handleError(record)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 
-from modelplex.server.errors import Conflict, ModelNotFound, OutOfResources
+from modelplex.server.errors import BadRequest, Conflict, ModelNotFound, OutOfResources
 from modelplex.server.model import Model
 
+NAME_MAX = 1024  # characters
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FAILURES_MAX = 1000  # beyond that, the oldest are forgotten
 
 
@@ -26,7 +29,11 @@ class Registry:
         return iter(list(self._models.values()))
 
     def check_free(self, name: str) -> None:
-        """Raises Conflict for a name that is taken, OutOfResources when there is no more room."""
+        """Raises BadRequest for what cannot be a name, Conflict for one that is taken, and
+        OutOfResources when there is no more room."""
+        if not 0 < len(name) <= NAME_MAX or _BREAKS.search(name):
+            rule = f"1 to {NAME_MAX} characters without line ends and control characters"
+            raise BadRequest(f"A model's name must be {rule}, not {name[:200]!r}.")
         if name in self._models:
             raise Conflict(f"Model {name} is already registered.")
         if len(self._models) >= self._models_max:

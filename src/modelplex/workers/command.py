@@ -62,11 +62,13 @@ def _start(
     argv: list[str], cwd: Path, output: int, variables: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """PYTHONHOME and PYTHONPATH are this process's business, not that of another Python."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    environment = {**os.environ, **variables}
+    for name in ("PYTHONHOME", "PYTHONPATH"):
+        environment.pop(name, None)
     return subprocess.Popen(
         argv,
         cwd=cwd,
-        env={**kept, **variables},
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

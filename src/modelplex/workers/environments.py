@@ -25,8 +25,10 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from modelplex.workers.codeartifact import index_url
@@ -43,6 +45,7 @@ _PIP_FLAGS = (
     "--no-warn-conflicts",
     "--progress-bar=off",
 )
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _PROBE = """
 import hashlib, importlib.metadata, json, sys
 places = [place for place in sys.path if place.endswith("-packages")]
@@ -76,6 +79,7 @@ class _Base:
 class Environments:
     """The environments in `folder`, which no other process may use, for models run by `python`.
 
+    pip sees this process's variables, and `variables`, such as PIP_INDEX_URL, in front of them.
     Beyond `kept_max`, those that were not used for longest and are not used now are removed when
     the next one is built.
     """
@@ -84,6 +88,7 @@ class Environments:
         self,
         folder: Path,
         python: Path,
+        variables: Mapping[str, str] = _NOTHING,
         *,
         build_timeout_s: float = 1800.0,
         builds_max: int = 2,
@@ -91,6 +96,7 @@ class Environments:
     ) -> None:
         self._folder = folder
         self._python = python
+        self._variables = variables
         self._build_timeout_s = build_timeout_s
         self._kept_max = kept_max
         self._turns = asyncio.Semaphore(builds_max)
@@ -201,14 +207,19 @@ class Environments:
         _show(base.places, folder)
         pip = [self._pip(), "-m", "pip", "--python", str(environment.python), "install"]
         argv = [*pip, *_PIP_FLAGS, "-r", requirements.name]
-        index = await _index()
-        await run(argv, code, f"installing the model's {requirements.name}", on_line, index)
+        variables = {**self._variables, **await self._index()}
+        await run(argv, code, f"installing the model's {requirements.name}", on_line, variables)
         (folder / _COMPLETE).touch()
         log.info("environment.built", extra={"key": environment.key})
 
     def _pip(self) -> str:
         """Whose pip installs: this process's, or else that of the base."""
         return sys.executable if importlib.util.find_spec("pip") else str(self._python)
+
+    async def _index(self) -> dict[str, str]:
+        """The variable that names pip's index, where it has to be found out."""
+        arn = self._variables.get("CA_REPOSITORY_ARN") or os.environ.get("CA_REPOSITORY_ARN")
+        return {"PIP_INDEX_URL": await asyncio.to_thread(index_url, arn)} if arn else {}
 
     def _put_aside(self) -> list[Path]:
         """Takes away what is too many, with one place for the environment to be built. Where it is
@@ -297,10 +308,3 @@ def _show(places: tuple[str, ...], env: Path) -> None:
     lines = [f"import site; site.addsitedir({place!r})\n" for place in places]
     for packages in (env / "lib").glob("python*/site-packages"):
         (packages / "_base.pth").write_text("".join(lines), "utf-8")
-
-
-async def _index() -> dict[str, str]:
-    """The variable that names pip's index, where this process's environment asks for one that
-    has to be found out."""
-    arn = os.environ.get("CA_REPOSITORY_ARN")
-    return {"PIP_INDEX_URL": await asyncio.to_thread(index_url, arn)} if arn else {}

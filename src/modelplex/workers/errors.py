@@ -6,6 +6,7 @@ WorkersError
     OutOfMemory    it can, with more memory
   WorkerDied       the process ended while it was needed
     TimedOut       because it was killed: it took too long
+    NotBegun       before it began what it was sent ahead: another worker may have that
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class WorkerDied(WorkersError):
 
 class TimedOut(WorkerDied):
     """The handler took longer than the request may take, so its process was killed."""
+
+
+class NotBegun(WorkerDied):
+    """The worker ended before it came to this batch, which nobody has seen."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from modelplex.runtime import frames
 
@@ -13,10 +12,10 @@ Data = bytes | bytearray | memoryview
 
 
 class Invocation(NamedTuple):  # as Answer, made once a request: cheaper than a dataclass
-    """A request for a handler: headers with lower-case names, the body, the raw query string
-    without "?", and the id that the handler sees (a number if empty)."""
+    """A request for a handler: headers with lower-case names (or what `pack` makes of them), the
+    body, the raw query string without "?", and the id that the handler sees (a number if empty)."""
 
-    headers: list[Header]
+    headers: list[Header] | bytes
     body: Data
     query: bytes = b""
     request_id: bytes = b""
@@ -36,6 +35,14 @@ class Answer(NamedTuple):
     failure: str = ""
 
 
+def pack(headers: list[Header]) -> bytes:
+    """Headers as they go into a frame. Raises ValueError."""
+    packed = b"".join([b"\0%b\0%b" % header for header in headers])
+    if packed.count(0) != 2 * len(headers):
+        raise ValueError("a request's headers hold a NUL")
+    return packed
+
+
 def encode(number: int, batch: Sequence[Invocation], body_bytes_max: int) -> list[frames.Data]:
     """The buffers of a batch. Raises ValueError when it has too many requests, headers or bytes."""
     left = len(batch)
@@ -43,9 +50,10 @@ def encode(number: int, batch: Sequence[Invocation], body_bytes_max: int) -> lis
     for headers, body, query, request_id in batch:
         left -= 1
         check(body, body_bytes_max)
-        meta = b"\0".join((query, request_id, *itertools.chain.from_iterable(headers)))
-        if meta.count(0) != 2 * len(headers) + 1:
-            raise ValueError("a request's headers, query or id hold a NUL")
+        packed = headers if type(headers) is bytes else pack(cast(list[Header], headers))
+        if 0 in query or 0 in request_id:
+            raise ValueError("a request's query or id holds a NUL")
+        meta = b"%b\0%b%b" % (query, request_id, packed)
         parts += frames.encode(frames.INVOKE, number, meta, body, left)
     return parts
 

@@ -1,17 +1,21 @@
 """One worker, seen from the host: a process that holds one model and answers one batch at a time.
 
 loading -> idle <-> busy -> ending -> gone        any state -> ending when the process dies
+
+It answers in the order in which it is asked. A few batches may be sent ahead of their turn: the
+process then finds the next one in its socket, and neither side has to be woken for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from modelplex.runtime import frames
 from modelplex.workers import invocations
-from modelplex.workers.errors import TimedOut, WorkerDied
+from modelplex.workers.errors import NotBegun, TimedOut, WorkerDied
 from modelplex.workers.forker import Forker
 from modelplex.workers.invocations import Answer, Invocation
 from modelplex.workers.limits import PoolLimits
@@ -20,9 +24,11 @@ from modelplex.workers.output import Output
 
 __all__ = ["Answer", "Done", "Invocation", "Worker"]
 
+AHEAD_MAX = 16  # batches sent and not answered; more: RuntimeError
 _TRACEBACK_S = 0.5  # from SIGABRT, on which a hung worker writes where it hangs, to SIGKILL
 
 Done = Callable[[list[Answer] | WorkerDied], None]
+_Call = tuple[int, float, Done]  # number of the batch, how long it may take, who waits for it
 
 
 class Worker(Loaded):
@@ -32,39 +38,38 @@ class Worker(Loaded):
         self, name: str, pid: int, parent: Forker, output: Output, limits: PoolLimits
     ) -> None:
         super().__init__(name, pid, parent, output, limits)
-        self._number = 0  # of the batch being answered
-        self._done: Done | None = None  # who waits for its answers
-        self._answers: list[Answer] = []  # those that are there already
+        self._number = 0  # of the newest batch
+        self._calls: deque[_Call] = deque()  # sent and not answered; it works on the first
+        self._answers: list[Answer] = []  # to the first, those that are there already
         self._free: asyncio.Future[None] | None = None  # for those who wait for their turn
-        self._deadline = 0.0  # of the batch being answered
-        self._timeout_s = 0.0
+        self._deadline = 0.0  # of the first
         self._watch: asyncio.TimerHandle | None = None  # not one for each request: see `_look`
         self._watch_at = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether it has a batch to answer."""
-        return self._done is not None
+        return bool(self._calls)
 
     def submit(self, batch: Sequence[Invocation], timeout_s: float, done: Done) -> None:
-        """Has a batch answered by an idle worker; `done` hears of it later, exactly once.
+        """Has a batch answered; `done` hears of it later, exactly once, in the order of submitting.
 
-        A handler that takes longer than `timeout_s` costs the worker its life: `done` gets
-        TimedOut. Raises ValueError for a body or headers above the limit, and then nothing was
-        sent; RuntimeError when it is busy.
+        A handler that takes longer than `timeout_s`, counted from when its batch's turn has come,
+        costs the worker its life: `done` gets TimedOut, and those of later batches get NotBegun.
+        Raises ValueError for a body or headers above the limit, and then nothing was sent;
+        RuntimeError when AHEAD_MAX batches are unanswered.
         """
-        if self._done is not None:
-            raise RuntimeError(f"{self!r} is asked to answer two batches at once")
+        calls = self._calls
+        if len(calls) >= AHEAD_MAX:
+            raise RuntimeError(f"{self!r} is asked to answer more than {AHEAD_MAX} batches at once")
         number = self._number = (self._number + 1) & 0xFFFFFFFF
         parts = invocations.encode(number, batch, self._limits.body_bytes_max)
         if self._process.ending:
             self._loop.call_soon(done, self._death())
             return
-        self._done = done
-        self._timeout_s = timeout_s
-        self._deadline = deadline = self._loop.time() + timeout_s
-        if self._watch is None or deadline < self._watch_at:
-            self._watch_until(deadline)
+        calls.append((number, timeout_s, done))
+        if len(calls) == 1:
+            self._begin(timeout_s)
         self._channel.send(parts)
 
     async def invoke(self, request: Invocation, timeout_s: float) -> Answer:
@@ -75,7 +80,7 @@ class Worker(Loaded):
         above the limit.
         """
         invocations.check(request.body, self._limits.body_bytes_max)
-        while self._done is not None:
+        while self._calls:
             self._free = self._free or self._loop.create_future()
             await asyncio.wait([self._free])
         call: asyncio.Future[Answer] = self._loop.create_future()
@@ -98,21 +103,40 @@ class Worker(Loaded):
     def _on_frame(self, frame: frames.Frame) -> None:
         if frame.kind != frames.ANSWER:
             super()._on_frame(frame)
-        elif frame.request == self._number and self._done is not None:
-            answers = self._answers
-            answers.append(invocations.decode(frame))
-            if frame.left == 0:
-                self._answers = []
-                self._settle(answers)
+            return
+        calls = self._calls
+        if not calls or frame.request != calls[0][0]:
+            return
+        answers = self._answers
+        answers.append(invocations.decode(frame))
+        if frame.left:
+            return
+        self._answers = []
+        _, _, done = calls.popleft()
+        if calls:
+            self._begin(calls[0][1])
+        else:
+            self._tell_free()
+        done(answers)
 
-    def _settle(self, outcome: list[Answer] | WorkerDied) -> None:
-        """Ends the batch under way, if there is one."""
-        done, self._done = self._done, None
+    def _begin(self, timeout_s: float) -> None:
+        """The turn of the first batch has come."""
+        self._deadline = deadline = self._loop.time() + timeout_s
+        if self._watch is None or deadline < self._watch_at:
+            self._watch_until(deadline)
+
+    def _fail(self, error: WorkerDied) -> None:
+        """It will not answer any more: the first batch is lost, the others were never begun."""
+        calls, self._calls = self._calls, deque()
+        self._answers = []
+        self._tell_free()
+        for at, (_, _, done) in enumerate(calls):
+            done(error if at == 0 else NotBegun(str(error)))
+
+    def _tell_free(self) -> None:
         free, self._free = self._free, None
         if free is not None:
             free.set_result(None)
-        if done is not None:
-            done(outcome)
 
     def _watch_until(self, deadline: float) -> None:
         if self._watch is not None:
@@ -123,18 +147,18 @@ class Worker(Loaded):
     def _look(self) -> None:
         """The time of an earlier batch is over; perhaps the present one's is not."""
         self._watch = None
-        if self._done is None:
+        if not self._calls:
             return
         if self._deadline > self._loop.time():
             self._watch_until(self._deadline)
             return
-        reason = f"the handler took longer than {self._timeout_s:g} s"
+        reason = f"the handler took longer than {self._calls[0][1]:g} s"
         self._process.signal(signal.SIGABRT, reason)
         self._loop.call_later(_TRACEBACK_S, self._process.signal, signal.SIGKILL)
-        self._settle(TimedOut(reason))
+        self._fail(TimedOut(reason))
 
     def _died(self, error: WorkerDied) -> None:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        self._settle(error)
+        self._fail(error)

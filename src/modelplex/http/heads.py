@@ -1,0 +1,62 @@
+"""Requests that begin with the very bytes of an earlier one on their connection need no parser.
+
+A client that asks for the same thing again and again sends the same request line and headers, byte
+for byte, and the same bytes mean the same request. This holds only where a message begins, so a
+connection is *aligned* as long as every piece of data has been exactly one whole request.
+"""
+
+from __future__ import annotations
+
+from modelplex.http.messages import Request
+
+HEADS_MAX = 8  # remembered per connection
+HEAD_BYTES_MAX = 4096  # a longer one is not remembered
+
+_END = b"\r\n\r\n"
+
+
+class Heads:
+    """What one client has sent before."""
+
+    __slots__ = ("_aligned", "_begun", "_express", "_known", "_latest")
+
+    def __init__(self) -> None:
+        self._aligned = True
+        self._known: dict[bytes, Request] = {}
+        self._begun = 0  # requests that the bytes being parsed have begun
+        self._latest: Request | None = None  # of them
+        self._express = False  # whether it went the short way
+
+    def find(self, data: bytes) -> tuple[Request, int] | None:
+        """The request that `data` is, whole, and where its body begins; None: it takes a parser."""
+        if not self._known or not self._aligned:
+            return None
+        at = data.find(_END) + 4
+        request = self._known.get(data[:at])
+        if request is None or request.length != len(data) - at:
+            return None
+        return request, at
+
+    def begin(self, request: Request, *, express: bool) -> None:
+        """The parser has come to the end of a head; `express`: the request goes the short way."""
+        self._begun += 1
+        self._latest = request
+        self._express = express
+
+    def learn(self, data: bytes) -> None:
+        """The parser has taken `data`: if that was one whole request, its head is known now."""
+        if not self._aligned:
+            return
+        begun, self._begun = self._begun, 0
+        request, self._latest = self._latest, None
+        at = data.find(_END) + 4
+        self._aligned = begun == 1 and request is not None and request.length == len(data) - at
+        if not self._aligned or not self._express or request is None or not request.keep_alive:
+            return
+        waits = any(name == b"expect" for name, _ in request.headers)
+        if at <= HEAD_BYTES_MAX and len(self._known) < HEADS_MAX and not waits:
+            self._known[data[:at]] = request
+
+    def realign(self) -> None:
+        """What comes next is the beginning of a message, however the last one came."""
+        self._aligned, self._begun, self._latest = True, 0, None
