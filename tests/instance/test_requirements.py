@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.instance.conftest import StartInstance
 from tests.instance.running import Running
 from tests.support.models import make_image
+from tests.support.processes import processes_of
 from tests.support.wheels import make_wheel
 
 HANDLER = """
@@ -104,3 +106,21 @@ async def test_an_installation_that_does_not_end(
     assert (reply.status, reply.error) == (424, "ModelError"), reply
     assert "not loaded within 2 seconds" in reply.document["OriginalMessage"]
     assert running.stop() == 0
+
+
+async def test_an_installation_dies_with_its_instance(
+    start_instance: StartInstance, wheels: Path
+) -> None:
+    """Even when that is killed: nothing goes on writing where the next one builds."""
+    running = await start_instance(environment=variables(wheels)).healthy()
+    files: dict[str, Any] = ENDLESS
+    running.put("endless", **files)
+    asked = asyncio.create_task(running.invoke("endless"))
+
+    async def builds() -> bool:
+        return any("_in_process" in argv for argv in processes_of(running.home).values())
+
+    await running.until(builds)
+    running.kill()
+    running.expect_gone()
+    await asyncio.gather(asked, return_exceptions=True)

@@ -8,6 +8,8 @@ do not keep it away.
 
 The owner of the signal belongs to the open file description, which a fork shares. Therefore each
 process opens the pipe anew through /proc/self/fd.
+
+    python lifeline.py DESCRIPTOR PROGRAM ARGUMENT...       becomes that program, tied to the pipe
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import fcntl
 import os
 import select
 import signal
+import sys
 
 _F_SETSIG = 10  # Linux; Python before 3.10 has no name for it
 _held: int | None = None  # this process's own description of the pipe
@@ -55,3 +58,20 @@ def _hold(pipe: int, owner: int) -> None:
     poll.register(descriptor, 0)
     if poll.poll(0):  # hung up before the signal was armed
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Becomes another program, whose process group dies with the host."""
+    pipe, program = int(sys.argv[1]), sys.argv[2]
+    attach(pipe)
+    os.close(pipe)
+    assert _held is not None
+    os.set_inheritable(_held, True)
+    try:
+        os.execv(program, sys.argv[2:])
+    except OSError as error:
+        sys.exit("cannot run %s: %s" % (program, error.strerror))
+
+
+if __name__ == "__main__":
+    main()

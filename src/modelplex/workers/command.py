@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from modelplex.runtime import lifeline
 from modelplex.workers.errors import LoadFailed
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
 from modelplex.workers.process import ExitStatus, Process
 
+_TIE = (sys.executable, "-I", "-S", lifeline.__file__)
 OnLine = Callable[[str], None]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -29,16 +32,33 @@ async def run(
     """Runs a command to its end and returns the last lines that it printed.
 
     Raises LoadFailed with `title` and those lines when it fails. When cancelled, the command is
-    killed with all processes of its group. It sees this process's environment, and `variables`.
+    killed with all processes of its group, and so it is when this process dies. It sees this
+    process's environment, and `variables`.
     """
+    tied, tie = os.pipe()
+    try:
+        return await _run(argv, cwd, title, on_line, variables, tied)
+    finally:
+        os.close(tie)
+
+
+async def _run(  # noqa: PLR0917
+    argv: list[str],
+    cwd: Path,
+    title: str,
+    on_line: OnLine,
+    variables: Mapping[str, str],
+    tied: int,
+) -> list[str]:
     read, write = os.pipe()
     try:
-        popen = _start(argv, cwd, write, variables)
+        popen = _start([*_TIE, str(tied), *argv], cwd, write, variables, tied)
     except OSError as error:
         os.close(read)
         raise LoadFailed(f"{title} failed: {error}") from error
     finally:
         os.close(write)
+        os.close(tied)
     output = Output(read, on_line, PoolLimits())
 
     async def reap() -> int:
@@ -59,7 +79,7 @@ async def run(
 
 
 def _start(
-    argv: list[str], cwd: Path, output: int, variables: Mapping[str, str]
+    argv: list[str], cwd: Path, output: int, variables: Mapping[str, str], tied: int
 ) -> subprocess.Popen[bytes]:
     """PYTHONHOME and PYTHONPATH are this process's business, not that of another Python."""
     environment = {**os.environ, **variables}
@@ -73,4 +93,5 @@ def _start(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=[tied],
     )
