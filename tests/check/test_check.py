@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from modelplex.check.runs import CHECKS
 from modelplex.check.samples import Loading, Samples
@@ -40,12 +42,60 @@ MMS_RACES = {  # it may pass these
 }
 
 
-def checked(*arguments: str) -> tuple[int, dict[str, str], Result]:
+class Run(NamedTuple):
     """The exit status, the name of each check -> how it ended, and what was printed."""
+
+    status: int
+    found: dict[str, str]
+    output: str
+    errors: str
+
+
+def checked(*arguments: str) -> Run:
+    """Checks, in this process."""
     result = CliRunner().invoke(check, ["--json", *arguments])
-    document: dict[str, Any] = json.loads(result.stdout or '{"checks": []}')
-    found = {each["name"]: each["result"] for each in document["checks"]}
-    return result.exit_code, found, result
+    return Run(result.exit_code, verdicts(result.stdout), result.stdout, result.stderr)
+
+
+def checked_apart(*arguments: str) -> Run:
+    """Checks, in a process of its own."""
+    command = [sys.executable, "-m", "modelplex", "check", "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return Run(done.returncode, verdicts(done.stdout), done.stdout, done.stderr)
+
+
+def verdicts(output: str) -> dict[str, str]:
+    """How each check ended, by name."""
+    document: dict[str, Any] = json.loads(output or '{"checks": []}')
+    return {each["name"]: each["result"] for each in document["checks"]}
+
+
+# What the tests of these names check as a whole: what is done with which container's folder.
+WHOLE: dict[str, Callable[[Path], Run]] = {
+    "test_multi_model_server_does_not": lambda at: checked_apart("--timeout=6", "--", *mms(at)),
+    "test_our_server_keeps_the_contract": lambda at: checked_apart("--", *modelplex(at)),
+    "test_every_check_can_fail": lambda at: checked_apart("--timeout=10", "--", *BAD, str(at)),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, tuple[Future[Run], Path]]]:
+    """Those of WHOLE that were asked for, side by side: most of their time they wait."""
+    wanted = {item.name for item in request.session.items} & WHOLE.keys()
+    folders = {name: tmp_path_factory.mktemp("whole") for name in wanted}
+    with ThreadPoolExecutor(len(WHOLE)) as pool:
+        yield {name: (pool.submit(WHOLE[name], at), at) for name, at in folders.items()}
+
+
+@pytest.fixture
+def whole(
+    request: pytest.FixtureRequest, runs: dict[str, tuple[Future[Run], Path]]
+) -> tuple[Run, Path]:
+    """This test's run, and its container's folder."""
+    future, folder = runs[request.node.name]
+    return future.result(), folder
 
 
 def named(found: dict[str, str], verdict: str) -> set[str]:
@@ -53,36 +103,36 @@ def named(found: dict[str, str], verdict: str) -> set[str]:
     return {name for name, each in found.items() if each == verdict}
 
 
-def test_our_server_keeps_the_contract(tmp_path: Path) -> None:
+def test_our_server_keeps_the_contract(whole: tuple[Run, Path]) -> None:
     """Everything passes, nothing is skipped, and no process is left."""
-    status, found, result = checked("--", *modelplex(tmp_path))
-    assert found == dict.fromkeys(NAMES, "passed"), result.stdout
-    assert status == 0
-    assert not processes_of(tmp_path)
+    run, folder = whole
+    assert run.found == dict.fromkeys(NAMES, "passed"), run
+    assert run.status == 0
+    assert not processes_of(folder)
 
 
 @pytest.mark.mms
-def test_multi_model_server_does_not(tmp_path: Path) -> None:
+def test_multi_model_server_does_not(whole: tuple[Run, Path]) -> None:
     """Its defects, and nothing else, are found."""
-    status, found, result = checked("--timeout", "6", "--", *mms(tmp_path))
-    failed = named(found, "failed")
-    assert MMS_DEFECTS <= failed <= MMS_DEFECTS | MMS_RACES, result.stdout
-    assert named(found, "passed") == NAMES - failed
-    assert status == 1
-    assert not processes_of(tmp_path)
+    run, folder = whole
+    failed = named(run.found, "failed")
+    assert MMS_DEFECTS <= failed <= MMS_DEFECTS | MMS_RACES, run
+    assert named(run.found, "passed") == NAMES - failed
+    assert run.status == 1
+    assert not processes_of(folder)
 
 
-def test_every_check_can_fail(tmp_path: Path) -> None:
+def test_every_check_can_fail(whole: tuple[Run, Path]) -> None:
     """A container that does all wrong passes what cannot be wrong when it answers at all.
 
     As it does one thing at a time, DELETE waits for what came before; MMS fails that check.
     """
     passed = {"start-up", "ping", "load", "unload-under-load"}
-    status, found, result = checked("--timeout", "10", "--", *BAD, str(tmp_path))
-    assert named(found, "passed") == passed, result.stdout
-    assert named(found, "failed") == NAMES - passed
-    assert status == 1
-    assert not processes_of(tmp_path)
+    run, folder = whole
+    assert named(run.found, "passed") == passed, run
+    assert named(run.found, "failed") == NAMES - passed
+    assert run.status == 1
+    assert not processes_of(folder)
 
 
 def test_a_given_model_at_an_address(tmp_path: Path) -> None:
@@ -92,18 +142,18 @@ def test_a_given_model_at_an_address(tmp_path: Path) -> None:
     folder = Samples(tmp_path / "samples").model(Loading())
     for server in lifetime(Server("modelplex", tmp_path)):
         options = ["--model", str(folder), "--body", str(body), server.command.url]
-        status, found, result = checked(*options)
-    assert named(found, "failed") == set(), result.stdout
+        run = checked(*options)
+    assert named(run.found, "failed") == set(), run
     skipped = {each.name for each in CHECKS if each.own_models or each.command}
-    assert named(found, "skipped") == skipped
-    assert status == 0
+    assert named(run.found, "skipped") == skipped
+    assert run.status == 0
 
 
 def test_only_and_skip(tmp_path: Path) -> None:
     """Checks are chosen by name, and keep their order."""
     wanted = ["--only", "load", "--only", "ping", "--only", "start-up", "--skip", "load"]
-    status, found, _ = checked(*wanted, "--", *BAD, str(tmp_path))
-    assert (status, list(found)) == (0, ["start-up", "ping"])
+    run = checked(*wanted, "--", *BAD, str(tmp_path))
+    assert (run.status, list(run.found)) == (0, ["start-up", "ping"])
 
 
 def test_a_checker_that_is_ended_ends_its_container(tmp_path: Path) -> None:
@@ -147,6 +197,6 @@ def test_the_table(tmp_path: Path) -> None:
 )
 def test_nothing_to_check(arguments: list[str], why: str) -> None:
     """What cannot be checked is told with a status of its own."""
-    status, found, result = checked(*arguments)
-    assert (status, found) == (2, {})
-    assert why in result.stderr
+    run = checked(*arguments)
+    assert (run.status, run.found) == (2, {})
+    assert why in run.errors

@@ -18,7 +18,7 @@ from modelplex.check.wire import Answer
 from tests.support.servers import JSON, Server, lifetime
 
 BOTH = ["modelplex", pytest.param("mms", marks=pytest.mark.mms)]
-QUEUE = 3
+QUEUE = 1
 
 
 @pytest.fixture(scope="module", params=BOTH)
@@ -30,6 +30,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[S
 @pytest.fixture
 async def server(running: Server) -> Any:
     """The shared server, without models before and after."""
+    await running.empty()
     yield running
     await running.empty()
 
@@ -134,18 +135,18 @@ async def test_load_from_http_that_fails(server: Server) -> None:
 
 
 async def test_memory_error_at_load(server: Server) -> None:
-    """507, and ours leaves nothing; MMS mostly keeps the model until DELETE."""
-    answer = await server.load("m", "memory")
+    """507, and ours leaves nothing; MMS mostly keeps the model until DELETE, or longer."""
+    answer = await server.load("hungry", "memory")
     assert (answer.status, answer.document()["type"]) == (507, "InternalServerException")
     assert answer.document()["message"].startswith("Failed to start workers")
     if server.kind == "modelplex":
         assert (await server.call("GET", "/models")).document() == {"models": []}
-        did(await server.load("m"), "Workers scaled")
+        did(await server.load("hungry"), "Workers scaled")
 
 
 async def test_other_error_at_load(server: Server) -> None:
     """500, and the model is removed; ours says why in the message."""
-    answer = await server.load("m", "raise")
+    answer = await server.load("broken", "raise")
     assert (answer.status, answer.document()["type"]) == (500, "InternalServerException")
     assert answer.document()["message"].startswith("Failed to start workers")
     if server.kind == "modelplex":
@@ -155,7 +156,7 @@ async def test_other_error_at_load(server: Server) -> None:
 @pytest.mark.parametrize(("how", "status"), [("memory", 507), ("raise", 500)])
 async def test_errors_at_load_of_a_class(server: Server, how: str, status: int) -> None:
     """A class's errors count as a function's do; MMS swallows them, so a platform gets no 507."""
-    answer = await server.load("m", how, style="class")
+    answer = await server.load(f"class-{how}", how, style="class")
     assert answer.status == server.either(ours=status, theirs=200)
 
 
@@ -383,14 +384,14 @@ async def test_delete_while_busy(server: Server) -> None:
     await server.load("m")
     running = asyncio.ensure_future(server.invoke("m", "sleep"))
     await asyncio.sleep(0.3)
-    queued = asyncio.ensure_future(server.invoke("m", "queued", limit_s=5))
+    queued = asyncio.ensure_future(server.invoke("m", "queued", limit_s=2))
     await asyncio.sleep(0.3)
     did(await server.call("DELETE", "/models/m"), 'Model "m" unregistered')
     assert (await running).status == server.either(ours=200, theirs=500)
     if server.kind == "modelplex":
         assert (await queued).body == b"queued"
     else:
-        with pytest.raises(Failed, match="not answered within 5 s"):
+        with pytest.raises(Failed, match="not answered within 2 s"):
             await queued
 
 

@@ -1,4 +1,7 @@
-"""A supervisor without a platform, as a process: `python driver.py DATA [STOP_TIMEOUT_S]`."""
+"""A supervisor without a platform, as a process: `python driver.py DATA [STOP_TIMEOUT_S]`.
+
+Its guard is less patient than a platform's: 1 s instead of 5.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from modelplex import logs
 from modelplex.settings import Settings
-from modelplex.supervisor import folder
+from modelplex.supervisor import folder, guard
 from modelplex.supervisor.app import supervise
 from modelplex.supervisor.processes import Processes
 
@@ -28,6 +31,7 @@ def main(data: Path, stop_timeout_s: float) -> None:
     )
     logs.configure(settings)
     folder.prepare(data)
+    guard.GRACE_S = 1.0
     lock = folder.lock(settings)
     asyncio.run(supervise(settings, lock, frozenset({"own"}), begin))
 

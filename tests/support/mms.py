@@ -54,7 +54,7 @@ def environment() -> Path:
 
 def _install() -> None:
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
-    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q"]
+    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", "--no-compile"]
     command = [*pip, "--require-hashes", "-r", str(REQUIREMENTS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
     if done.returncode:

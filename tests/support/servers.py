@@ -103,9 +103,11 @@ class Server:
         return await self.call("POST", f"/models/{name}/invoke", order.encode(), **arguments)
 
     async def empty(self) -> None:
-        """Delete every model."""
-        for each in (await self.call("GET", "/models")).document()["models"]:
-            await self.call("DELETE", f"/models/{each['modelName']}")
+        """Delete every model; in MMS one whose load failed may come back while it goes."""
+        async with asyncio.timeout(60):
+            while models := (await self.call("GET", "/models")).document()["models"]:
+                for each in models:
+                    await self.call("DELETE", f"/models/{each['modelName']}")
 
 
 def lifetime(server: Server) -> Iterator[Server]:

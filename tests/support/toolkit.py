@@ -75,8 +75,10 @@ def _install(wanted: str) -> None:
         ["--require-hashes", "-r", str(pins)],
         ["--no-deps", "--no-build-isolation", "-e", str(ROOT)],
     ):
-        command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
+        pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", "--no-compile"]
+        done = subprocess.run(
+            [*pip, *words], capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+        )
         if done.returncode:
             pytest.skip(f"the toolkit cannot be installed here: {done.stderr[-500:]}")
 

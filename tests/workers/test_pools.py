@@ -31,7 +31,7 @@ def transform_fn(model, data, content_type, accept):
 class Shop:
     """Pools with environments, and models to load."""
 
-    def __init__(self, root: Path, idle_s: float) -> None:
+    def __init__(self, root: Path, kept: Path, idle_s: float) -> None:
         self.root = root
         self.lines: list[tuple[str, str]] = []
         image = root / "image"
@@ -40,7 +40,7 @@ class Shop:
             ImageSpec(image, Path(sys.executable), ""),
             {},
             lambda *line: self.lines.append(line),
-            environments=Environments(root / "environments", Path(sys.executable)),
+            environments=Environments(kept, Path(sys.executable)),
             idle_s=idle_s,
         )
 
@@ -62,19 +62,26 @@ def parent(pid: int) -> str:
         return ""
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels of `toys` 1.0 and 2.0, and the environments, which one test after the other uses."""
+    folder = tmp_path_factory.mktemp("place")
+    for version in ("1.0", "2.0"):
+        make_wheel(folder / "wheels", "toys", version)
+    return folder
+
+
 @pytest.fixture
 async def make_shop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[..., Awaitable[Shop]]]:
     """pip sees the versions 1.0 and 2.0 of `toys`, and no index."""
-    for version in ("1.0", "2.0"):
-        make_wheel(tmp_path / "wheels", "toys", version)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(place / "wheels"))
     shops: list[Shop] = []
 
     async def make(idle_s: float = 300.0) -> Shop:
-        shop = Shop(tmp_path, idle_s)
+        shop = Shop(tmp_path, place / "environments", idle_s)
         shops.append(shop)
         await shop.pools.start()
         return shop

@@ -31,6 +31,7 @@ _GONE = "The client has closed its connection."
 _AHEAD_MAX = 12  # requests that a brisk worker has at once; less than a worker takes
 _AHEAD_BYTES_MAX = 16 * 1024  # a larger body waits in the queue: it would not fit into the socket
 _BRISK_S = 0.0005  # mean time of an answer, up to which requests are sent ahead
+_SLOW_S = 0.005  # what a slower answer counts for: one hiccup is soon forgotten
 _MEMORY = 0.1  # weight of the newest answer in that mean
 
 
@@ -65,7 +66,7 @@ class Seat:
         self.hand = hand
         self.batches: deque[Sequence[Waiting]] = deque()  # it works on the first; none: it is idle
         self.began = 0.0  # when the turn of the first one came
-        self.mean_s = 1.0  # of its answers, the last ones above all; unknown: slow
+        self.mean_s = _SLOW_S  # of its answers, the last ones above all; unknown: slow
         self.on_free: Callable[[], None] | None = None  # set: it gets nothing more
         self.answered: Callable[[Outcome], None] = lambda outcome: answered(self, outcome)
 
@@ -244,7 +245,7 @@ class Dispatch:
     def _free_again(self, seat: Seat) -> None:
         """Its next work comes before the last answers are written: it has waited for us enough."""
         now = self._clock()
-        seat.mean_s += _MEMORY * (now - seat.began - seat.mean_s)
+        seat.mean_s += _MEMORY * (min(now - seat.began, _SLOW_S) - seat.mean_s)
         seat.began = now
         if not seat.batches and seat.on_free is None:
             self._idle.append(seat)

@@ -87,11 +87,8 @@ class Inference:
         """A receiver that invokes one model. Everything in it is done for every request."""
         submit, name, now = model.submit, model.name, time.perf_counter
         make = tuple.__new__  # of a NamedTuple: several times faster than its class
-        block, access, predicted = (
-            self._envelope.block,
-            self._journal.access,
-            self._journal.predicted,
-        )
+        block = self._envelope.block
+        access, predicted = self._journal.access, self._journal.predicted
 
         def receive(request: Request, body: Data, reply: Reply) -> None:
             began = now()

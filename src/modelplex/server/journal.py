@@ -7,9 +7,10 @@
     model_metrics  PredictionTime, and the metrics of handlers' contexts
 
 Which of them goes where is `log_config.py`'s to say. A request only puts down what its lines will
-say; a thread makes and writes them every 100 ms. With `async_logging` off each is written at once.
-Answers are counted over a second (`Requests2XX:57`) where Multi Model Server writes a line of value
-1 for each: the sum is the same, and the log is not longer than the access log.
+say; a thread makes and writes them every 100 ms, sooner if they are many. With `async_logging` off
+each is written at once. Answers are counted over a second (`Requests2XX:57`) where Multi Model
+Server writes a line of value 1 for each: the sum is the same, and the log is not longer than the
+access log.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Journal:
     def close(self) -> None:
         """Write what still waits, for at most two seconds, and end."""
         self._stop.set()
+        self._outlets.lines.many.set()
         self._thread.join(CLOSE_S)
         logging.getLogger().removeHandler(self._handler)
         self._ours.setLevel(self._level_before)
@@ -143,7 +145,12 @@ class Journal:
         """The thread: writes lines, counts answers, measures the machine."""
         started = time.monotonic()
         count_at, measure_at = started + COUNT_S, started
-        while not self._stop.wait(FLUSH_S):
+        lines = self._outlets.lines
+        while not self._stop.is_set():
+            # Soon when many wait: the interpreter is this thread's while it makes them, and a
+            # request should not find it taken for long.
+            lines.many.wait(FLUSH_S)
+            lines.many.clear()
             now = time.monotonic()
             if now >= count_at:
                 count_at = now + COUNT_S
@@ -151,9 +158,9 @@ class Journal:
             if now >= measure_at:
                 measure_at = now + self._interval_s
                 self._measure()
-            self._outlets.lines.flush()
+            lines.flush()
         self._count()
-        self._outlets.lines.flush()
+        lines.flush()
 
     def _count(self) -> None:
         """The answers since the last time, by their class."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 CHARACTERS_MAX = 16 * 1024 * 1024  # that wait; lines beyond are dropped and counted
 UNMADE = 160  # characters that a line counts for before it is made
+MANY = 256  # lines: so many are not left waiting for the writer's next round
 LINE_MAX = 32 * 1024  # characters of one line
 
 
@@ -78,6 +79,7 @@ class Lines:
     def __init__(self, groups: Iterable[Group], buffered: bool) -> None:
         """Unless `buffered`, each line is written at once, while its writer waits."""
         self.dropped = 0
+        self.many = threading.Event()  # set when many lines wait
         self._groups = groups
         self._buffered = buffered
         self._waiting: list[_Entry] = []
@@ -99,6 +101,8 @@ class Lines:
             return
         self._size += size
         self._waiting.append(entry)
+        if len(self._waiting) == MANY:
+            self.many.set()
         if not self._buffered:
             self.flush()
 

@@ -33,6 +33,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._sock: socket.socket | None = None
         self._unsent: deque[memoryview] = deque()
+        self._later: list[frames.Data] = []  # to be sent at the end of this turn of the loop
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def open(self, sock: socket.socket) -> None:
@@ -45,6 +46,8 @@ class Channel:
         """Sends encoded frames; without effect when the connection is lost."""
         if self._sock is None:
             return
+        if self._later:
+            parts, self._later = [*self._later, *parts], []
         if self._unsent:
             self._unsent.extend(map(memoryview, parts))
             return
@@ -59,6 +62,13 @@ class Channel:
             return
         if len(parts) > 1 or sent < len(parts[0]):
             self._keep(parts, sent)
+
+    def send_later(self, parts: Sequence[frames.Data]) -> None:
+        """The same at the end of this turn of the loop, with what else comes until then: one system
+        call, for a process that is not waiting for it."""
+        if not self._later:
+            self._loop.call_soon(self._flush)
+        self._later += parts
 
     @property
     def backed_up(self) -> bool:
@@ -76,6 +86,11 @@ class Channel:
         self._unsent.clear()
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def _flush(self) -> None:
+        if self._later:
+            parts, self._later = self._later, []
+            self.send(parts)
 
     def _keep(self, parts: Sequence[frames.Data], sent: int) -> None:
         """Holds what was not sent until the socket takes more."""

@@ -151,7 +151,11 @@ class Environments:
 
     async def _look(self) -> _Base:
         if self._lock is None:
-            self._lock = await asyncio.to_thread(_take, self._folder)
+            taking = asyncio.create_task(asyncio.to_thread(_take, self._folder))
+            try:
+                await asyncio.wait([taking])
+            finally:  # when cancelled too: the thread goes on, and `close` must see what it took
+                self._lock = await taking
         argv = [str(self._python), "-I", "-c", _PROBE]
         lines = await run(argv, self._folder, f"asking {self._python} for its packages")
         try:

@@ -70,7 +70,9 @@ class Worker(Loaded):
         calls.append((number, timeout_s, done))
         if len(calls) == 1:
             self._begin(timeout_s)
-        self._channel.send(parts)
+            self._channel.send(parts)
+        else:
+            self._channel.send_later(parts)
 
     async def invoke(self, request: Invocation, timeout_s: float) -> Answer:
         """Has one request answered.
