@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modelplex.http.messages import Body, Request
 from modelplex.server import lines
 from modelplex.server.config import Config
 from modelplex.server.host import Host
@@ -88,6 +89,28 @@ def test_what_handlers_print(make: Make, tmp_path: Path) -> None:
     assert second.endswith(f"W-zygote-stdout {printer} - warming")
     own = [each for each in read(tmp_path / "logs/mms_log.log") if "_METRICS" not in each]
     assert [each.split(" - ")[1].split()[0] for each in own] == ["hello", "/h:1", "warming"]
+
+
+@pytest.mark.parametrize("log_metrics", [True, False])
+def test_a_served_prediction_is_an_access_and_a_prediction(
+    make: Make, tmp_path: Path, log_metrics: bool
+) -> None:
+    """Both lines and both counts, as of two calls; also where only one of the logs is kept."""
+    kept = f"""<Configuration><Appenders><File name="a" fileName="{tmp_path}/a.log"/></Appenders>
+        <Loggers><Logger name="ACCESS_LOG" level="info"><AppenderRef ref="a"/></Logger>
+        <Logger name="MODEL_METRICS" level="{"info" if log_metrics else "warn"}">
+        <AppenderRef ref="a"/></Logger><Root level="warn"/></Loggers></Configuration>"""
+    config = tmp_path / "log4j2.xml"
+    config.write_text(kept)
+    journal = make(log_config=config)
+    request = Request("POST", b"/predictions/m", [], Body.of(b""), "h:1")
+    journal.served(request, "m", b"id-1", 0.045, 200)
+    assert journal._metrics.answers[2] == journal._metrics._series["m"].statuses[2] == 1
+    journal.close()
+    found = read(tmp_path / "a.log")
+    assert len(found) == 1 + log_metrics
+    assert '/h:1 "POST /predictions/m HTTP/1.1" 200 45' in found[0]
+    assert all("requestID:id-1" in line for line in found[1:])
 
 
 def test_the_model_metrics(make: Make, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelplex.http.client import Client, ClientResponse
+from modelplex.http.messages import Request
 from modelplex.http.server import ServerLimits, serve
 from modelplex.server import cors
 from modelplex.server.answers import Envelope
@@ -145,6 +146,12 @@ class TwinJournal:
     def predicted(self, model: str, request_id: bytes, took_s: float, status: int) -> None:
         assert took_s >= 0
         self.predictions.append((model, request_id, status))
+
+    def served(
+        self, request: Request, model: str, identity: bytes, took_s: float, status: int
+    ) -> None:
+        self.access(request.peer, request.method, request.target, status, took_s)
+        self.predicted(model, identity, took_s, status)
 
     def prometheus(self, models: Any) -> bytes:
         return b"modelplex_server_models %d\n" % len(models.models)

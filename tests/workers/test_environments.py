@@ -110,6 +110,21 @@ async def test_a_folder_belongs_to_one_process(workshop):
         await workshop.environments().obtain(nothing, workshop.lines.append)
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3, 4])
+async def test_closing_while_it_opens_lets_go_of_the_folder(workshop, turns):
+    """However far it has come; the next one finds it free."""
+    nothing = workshop.root / "nothing.txt"
+    first = workshop.environments()
+    task = asyncio.create_task(first.obtain(nothing, workshop.lines.append))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await first.close()
+    with pytest.raises(LoadFailed, match="being stopped"):
+        await task
+    with pytest.raises(LoadFailed, match=r"cannot read the model's nothing.txt"):
+        await workshop.environments().obtain(nothing, workshop.lines.append)
+
+
 async def test_a_failed_installation_says_what_pip_said_and_is_tried_again(workshop):
     """Nothing of it stays behind."""
     environments = workshop.environments()

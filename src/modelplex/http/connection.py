@@ -89,7 +89,11 @@ class ServerConnection(asyncio.Protocol):
         self.task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self._repeated(data):
+        if self._deaf:
+            return
+        found = self._heads.find(data)  # a request as this client has sent before
+        if found is not None and (reply := self._take(found[0])) is not None:
+            reply.receive(data[found[1] :])
             return
         reader = self._reader
         try:
@@ -230,18 +234,6 @@ class ServerConnection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     # -- the short way ---------------------------------------------------------------------------
-
-    def _repeated(self, data: bytes) -> bool:
-        """Whether `data` is a request as this client has sent before, and goes the short way."""
-        found = self._heads.find(data)
-        if found is None:
-            return False
-        request, at = found
-        reply = self._take(request)
-        if reply is None:
-            return False
-        reply.receive(data[at:])
-        return True
 
     def offer(self, request: Request) -> Reply | None:
         reply = self._take(request)

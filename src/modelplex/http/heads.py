@@ -22,7 +22,7 @@ class Heads:
 
     def __init__(self) -> None:
         self._aligned = True
-        self._known: dict[bytes, Request] = {}
+        self._known: dict[bytes, tuple[Request, int]] = {}  # what `find` returns
         self._begun = 0  # requests that the bytes being parsed have begun
         self._latest: Request | None = None  # of them
         self._express = False  # whether it went the short way
@@ -32,10 +32,10 @@ class Heads:
         if not self._known or not self._aligned:
             return None
         at = data.find(_END) + 4
-        request = self._known.get(data[:at])
-        if request is None or request.length != len(data) - at:
+        found = self._known.get(data[:at])
+        if found is None or found[0].length != len(data) - at:
             return None
-        return request, at
+        return found
 
     def begin(self, request: Request, *, express: bool) -> None:
         """The parser has come to the end of a head; `express`: the request goes the short way."""
@@ -55,7 +55,7 @@ class Heads:
             return
         waits = any(name == b"expect" for name, _ in request.headers)
         if at <= HEAD_BYTES_MAX and len(self._known) < HEADS_MAX and not waits:
-            self._known[data[:at]] = request
+            self._known[data[:at]] = request, at
 
     def realign(self) -> None:
         """What comes next is the beginning of a message, however the last one came."""

@@ -104,6 +104,8 @@ def _read(returned: Any, context: Context, count: int) -> list[Answer]:
         text = f"expect: {count}, got: {len(returned)}"
         return [_invalid("number of batch response mismatched", text)] * count
     processors: Any = context.request_processor  # perhaps others than at the call
+    if count == 1:
+        return [_answer(returned[0], processors[0])]
     return [_answer(value, processors[at]) for at, value in enumerate(returned)]
 
 
@@ -112,6 +114,8 @@ def _answer(value: Any, processor: RequestProcessor) -> Answer:
         body = value if isinstance(value, (bytes, bytearray)) else _body(value)
     except (TypeError, ValueError) as error:
         return _invalid("Unsupported model output data type.", describe(error))
+    if getattr(processor, "untouched", False):
+        return b"", body
     status = processor.get_response_status_code()
     phrase = processor.get_response_status_phrase()
     headers = processor.get_response_headers()

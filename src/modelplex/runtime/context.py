@@ -37,6 +37,7 @@ class Headers(dict):  # type: ignore[type-arg]
 class RequestProcessor:
     """One request of a batch: its headers, and the status and headers of its answer."""
 
+    untouched = False  # True: certainly 200 without headers; a handler may bring a class of its own
     _status_code: Any = 200
     _reason_phrase: Any = None
     _response_header: dict[str, Any] | None = None  # made when first asked for
@@ -53,6 +54,7 @@ class RequestProcessor:
         return self._request_header or {}
 
     def report_status(self, code: int, reason_phrase: str | None = None) -> None:
+        self.untouched = False
         self._status_code = code
         self._reason_phrase = reason_phrase
 
@@ -67,6 +69,7 @@ class RequestProcessor:
 
     def get_response_headers(self) -> dict[str, Any]:
         if self._response_header is None:
+            self.untouched = False
             self._response_header = {}
         return self._response_header
 

@@ -33,6 +33,8 @@ class InputError(ValueError):
 class Request(RequestProcessor):
     """One request as the worker knows it; its body is not kept here."""
 
+    untouched = True
+
     def __init__(self, meta: bytearray, number: int, types: dict[str, str] | None = None) -> None:
         """`types`: the content type of each parameter; None: there is only a body."""
         self._meta = meta

@@ -6,7 +6,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from typing import Any, Deque
+from typing import Any, Callable, Deque
 
 from modelplex.runtime import frames
 
@@ -20,19 +20,22 @@ class Link:
     def __init__(self, sock: socket.socket, body_bytes_max: int) -> None:
         sock.setblocking(True)
         self._sock = sock
+        # Not a method: one call less for every request.
+        self._take: Callable[[memoryview, int, int], int] = sock.recv_into
         self._decoder = frames.Decoder(body_bytes_max)
         self._waiting: Deque[frames.Frame] = deque()
 
     def receive(self) -> frames.Frame | None:
         """The next frame; None when the other side is gone. Raises FrameError."""
+        decoder = self._decoder
         while not self._waiting:
             try:
-                count = self._read(self._decoder)
+                count = self._take(decoder.view, 0, _WHOLE if decoder.in_body else 0)
             except ConnectionResetError:
                 return None
             if count == 0:
                 return None
-            received = self._decoder.received(count)
+            received = decoder.received(count)
             if len(received) == 1:
                 return received[0]
             self._waiting.extend(received)
@@ -59,29 +62,36 @@ class Link:
         """Closes the socket. May be called twice."""
         self._sock.close()
 
-    def _read(self, decoder: frames.Decoder) -> int:
-        return self._sock.recv_into(decoder.view, 0, _WHOLE if decoder.in_body else 0)
-
 
 class OrderLink(Link):
     """A link whose frames may bring file descriptors along (SCM_RIGHTS), at most two each."""
 
     def __init__(self, sock: socket.socket, body_bytes_max: int) -> None:
         super().__init__(sock, body_bytes_max)
-        self._descriptors: list[int] = []
+        self._rights = _Rights(sock)
+        self._take = self._rights.take
 
     def take_descriptors(self, count: int) -> list[int]:
         """The next `count` descriptors, close-on-exec; they are the caller's to close."""
-        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        descriptors = self._rights.descriptors
+        taken, descriptors[:count] = descriptors[:count], []
         return taken
 
-    def _read(self, decoder: frames.Decoder) -> int:
+
+class _Rights:
+    """Reads a socket, and keeps the descriptors that come along."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.descriptors: list[int] = []
+
+    def take(self, view: memoryview, _count: int, _flags: int) -> int:
         space = socket.CMSG_SPACE(2 * array("i").itemsize)
-        count, ancillary, _, _ = self._sock.recvmsg_into([decoder.view], space)
+        count, ancillary, _, _ = self._sock.recvmsg_into([view], space)
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 numbers = array("i", data[: len(data) - len(data) % array("i").itemsize])
-                self._descriptors.extend(numbers)
-        for descriptor in self._descriptors:
+                self.descriptors.extend(numbers)
+        for descriptor in self.descriptors:
             os.set_inheritable(descriptor, False)
         return count

@@ -146,39 +146,46 @@ def _serve(link: Link, model: Model) -> None:
 
 def _answer(model: Model, batch: list[frames.Frame]) -> list[frames.Data]:
     """The answers to a batch as buffers."""
-    data, requests = [], []
-    refused: dict[int, answers.Answer] = {}
-    for at, frame in enumerate(batch):
+    entry_point, context, bytes_max, decode = model
+    data: list[dict[str, Any]] = []
+    requests: list[inputs.Request] = []
+    refused: list[tuple[int, answers.Answer]] = []
+    for frame in batch:
         try:
-            entry, request = inputs.read(frame, model.decode)
-        except inputs.InputError as error:
-            refused[at] = answers.failure(400, str(error), "input")
-        except MemoryError as error:
-            refused[at] = answers.explain(error)
+            entry, request = inputs.read(frame, decode)
+        except (inputs.InputError, MemoryError) as error:
+            refused.append((len(data) + len(refused), _refusal(error)))
         else:
             data.append(entry)
             requests.append(request)
+    given: list[answers.Answer] = []
     if data:
-        model.context.begin(requests)
-        given = answers.ask(model.entry, model.context, data)
-        model.context.emit_metrics()
-    else:
-        given = []
-    for at, answer in refused.items():  # in ascending order, so each comes to its place
+        context.begin(requests)
+        given = answers.ask(entry_point, context, data)
+        context.emit_metrics()
+    for at, answer in refused:  # in ascending order, so each comes to its place
         given.insert(at, answer)
-    return _encode(batch[0].request, given, model.response_bytes_max)
-
-
-def _encode(number: int, given: list[answers.Answer], bytes_max: int) -> list[frames.Data]:
+    number = batch[0].request
+    if len(given) == 1:
+        return _encode(number, given[0], bytes_max, 0)
     parts: list[frames.Data] = []
-    left = len(given)
-    for answer in given:
-        left -= 1
-        meta, body = answer
-        if len(body) > bytes_max or len(meta) > frames.META_BYTES_MAX:
-            meta, body = _too_large(answer, bytes_max)
-        parts += frames.encode(frames.ANSWER, number, meta, body, left)
+    for at, answer in enumerate(given, 1):
+        parts += _encode(number, answer, bytes_max, len(given) - at)
     return parts
+
+
+def _refusal(error: Exception) -> answers.Answer:
+    """The answer to a request that the handler does not get to see."""
+    if isinstance(error, MemoryError):
+        return answers.explain(error)
+    return answers.failure(400, str(error), "input")
+
+
+def _encode(number: int, answer: answers.Answer, bytes_max: int, left: int) -> list[frames.Data]:
+    meta, body = answer
+    if len(body) > bytes_max or len(meta) > frames.META_BYTES_MAX:
+        meta, body = _too_large(answer, bytes_max)
+    return frames.encode(frames.ANSWER, number, meta, body, left)
 
 
 def _too_large(answer: answers.Answer, bytes_max: int) -> answers.Answer:

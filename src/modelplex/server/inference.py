@@ -88,18 +88,20 @@ class Inference:
         submit, name, now = model.submit, model.name, time.perf_counter
         make = tuple.__new__  # of a NamedTuple: several times faster than its class
         block = self._envelope.block
-        access, predicted = self._journal.access, self._journal.predicted
+        served = self._journal.served
 
         def receive(request: Request, body: Data, reply: Reply) -> None:
             began = now()
             request_id = new_request_id()
 
             def done(outcome: Answer | ServerError) -> None:
-                status, phrase, headers, data = wire(outcome)
+                data: Data
+                if isinstance(outcome, Answer) and not outcome.failure:
+                    status, phrase, headers, data, _ = outcome
+                else:
+                    status, phrase, headers, data = wire(outcome)
                 reply.send(status, block(request_id, headers), data, phrase)
-                took = now() - began
-                access(request.peer, request.method, request.target, status, took)
-                predicted(name, request_id, took, status)
+                served(request, name, request_id, now() - began, status)
 
             packed = request.packed
             if packed is None:

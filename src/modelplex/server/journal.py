@@ -29,6 +29,7 @@ from modelplex.server.metrics import Metrics
 from modelplex.server.outlets import Handler, Outlets
 
 if TYPE_CHECKING:
+    from modelplex.http.messages import Request
     from modelplex.server.models import Models
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ HEADS = {  # log -> level, thread and logger of its lines
     "mms_metrics": "[INFO ] main MMS_METRICS",
     "model_metrics": "[INFO ] main MODEL_METRICS",
 }
+_Access = tuple[str, str, bytes, int, float]  # the arguments of `access_line`
+_Prediction = tuple[str, bytes, float]  # the last arguments of `prediction_line`
 METRIC = re.compile(r"\s*([^|]*)\|#([^|]*)\|#hostname:([^,|]*),([^,|]*)(?:,(.*))?")
 
 
@@ -56,13 +59,15 @@ class Journal:
             else default(config.log_location, config.metrics_location)
         )
         self._outlets = Outlets(self._logs, config.async_logging)
-        self._put = self._outlets.lines.put
-        self._later = self._outlets.lines.later
+        self._lines = self._outlets.lines
+        self._put = self._lines.put
+        self._later = self._lines.later
         self._routes = self._outlets.routes
         self._access = self._routes["access_log"]
         self._logs_access = self._access.wanted
         self._predictions = self._routes["model_metrics"]
         self._logs_predictions = self._predictions.wanted
+        self._logs_both = self._logs_access and self._logs_predictions
         self._debug = config.debug
         self._interval_s = config.metric_time_interval_s
         self._metrics = Metrics()
@@ -88,7 +93,7 @@ class Journal:
     def close(self) -> None:
         """Write what still waits, for at most two seconds, and end."""
         self._stop.set()
-        self._outlets.lines.many.set()
+        self._lines.many.set()
         self._thread.join(CLOSE_S)
         logging.getLogger().removeHandler(self._handler)
         self._ours.setLevel(self._level_before)
@@ -101,15 +106,27 @@ class Journal:
         """A request was answered; `peer` is HOST:PORT."""
         self._metrics.answers[status // 100 & 15] += 1
         if self._logs_access:
-            facts = (peer, method, target, status, took_s)
-            self._later(self._access, HEADS["access_log"], access_line, facts)
+            self._later(self._write_access, ((peer, method, target, status, took_s),))
 
     def predicted(self, model: str, request_id: bytes, took_s: float, status: int = 200) -> None:
         """A model answered a request, with this `status`, after waiting and predicting."""
         self._metrics.predicted(model, took_s, status)
         if self._logs_predictions:
-            facts = (model, self._hostname, request_id, took_s)
-            self._later(self._predictions, HEADS["model_metrics"], prediction_line, facts)
+            self._later(self._write_prediction, ((model, request_id, took_s),))
+
+    def served(
+        self, request: Request, model: str, identity: bytes, took_s: float, status: int
+    ) -> None:
+        """Both of these, of a request that was a prediction and no more: one entry, one call."""
+        if not self._logs_both:
+            self.access(request.peer, request.method, request.target, status, took_s)
+            self.predicted(model, identity, took_s, status)
+            return
+        metrics = self._metrics
+        metrics.answers[status // 100 & 15] += 1
+        metrics.predicted(model, took_s, status)
+        access = (request.peer, request.method, request.target, status, took_s)
+        self._later(self._write_served, (access, (model, identity, took_s)), 2)
 
     def worker_loaded(self, model: str, took_s: float) -> None:
         """A worker has loaded its model. (In MMS the metric's name is the worker's own.)"""
@@ -127,9 +144,7 @@ class Journal:
 
     def prometheus(self, models: Models) -> bytes:
         """The counters and what the models are now, in Prometheus's text format."""
-        return self._metrics.exposition(
-            models, self._hosts[1].measure(), self._outlets.lines.dropped
-        )
+        return self._metrics.exposition(models, self._hosts[1].measure(), self._lines.dropped)
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -138,6 +153,19 @@ class Journal:
         now = str(int(time.time()))
         self._write("mms_metrics", metric_line(value, dimensions, self._hostname, now))
 
+    def _write_access(self, at: float, access: _Access) -> None:
+        self._lines.write(at, self._access, HEADS["access_log"], access_line(*access))
+
+    def _write_prediction(self, at: float, prediction: _Prediction) -> None:
+        line = prediction_line(at, self._hostname, *prediction)
+        self._lines.write(at, self._predictions, HEADS["model_metrics"], line)
+
+    def _write_served(self, at: float, access: _Access, prediction: _Prediction) -> None:
+        write = self._lines.write
+        write(at, self._access, HEADS["access_log"], access_line(*access))
+        line = prediction_line(at, self._hostname, *prediction)
+        write(at, self._predictions, HEADS["model_metrics"], line)
+
     def _write(self, name: str, text: str) -> None:
         self._put(self._routes[name], HEADS[name], text)
 
@@ -145,7 +173,7 @@ class Journal:
         """The thread: writes lines, counts answers, measures the machine."""
         started = time.monotonic()
         count_at, measure_at = started + COUNT_S, started
-        lines = self._outlets.lines
+        lines = self._lines
         while not self._stop.is_set():
             # Soon when many wait: the interpreter is this thread's while it makes them, and a
             # request should not find it taken for long.
@@ -179,15 +207,13 @@ class Journal:
             self._measured(f"{name}.{unit}:{value}", "Level:Host")
 
 
-def access_line(
-    _at: float, peer: str, method: str, target: bytes, status: int, took_s: float
-) -> str:
+def access_line(peer: str, method: str, target: bytes, status: int, took_s: float) -> str:
     """An answered request as Multi Model Server writes it; the last figure is milliseconds."""
     path = target.decode("latin-1")
     return f'/{peer} "{method} {path} HTTP/1.1" {status} {took_s * 1000:.0f}'
 
 
-def prediction_line(at: float, model: str, hostname: str, request_id: bytes, took_s: float) -> str:
+def prediction_line(at: float, hostname: str, model: str, request_id: bytes, took_s: float) -> str:
     """How long a prediction took, waiting included."""
     value = f"PredictionTime.Milliseconds:{took_s * 1000:.2f}|#ModelName:{model},Level:Model"
     where = f"|#hostname:{hostname},requestID:{request_id.decode('latin-1')}"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 CHARACTERS_MAX = 16 * 1024 * 1024  # that wait; lines beyond are dropped and counted
 UNMADE = 160  # characters that a line counts for before it is made
-MANY = 256  # lines: so many are not left waiting for the writer's next round
+MANY = 128  # entries, of a line or two: so many are not left waiting for the writer's next round
 LINE_MAX = 32 * 1024  # characters of one line
 
 
@@ -69,8 +69,8 @@ class Clock:
         return text
 
 
-Make = Callable[..., str]  # of the line's time in Unix seconds, and of what was put down
-_Entry = tuple[Route, str, float, Make | None, Any]
+Write = Callable[..., None]  # of the moment in Unix seconds, and of what was put down then
+_Entry = tuple[Write, float, tuple[Any, ...]]
 
 
 class Lines:
@@ -89,19 +89,20 @@ class Lines:
 
     def put(self, route: Route, head: str, text: str) -> None:
         """One line of this moment: "[LEVEL] THREAD LOGGER", and what it says."""
-        self._append(len(text), (route, head, time.time(), None, text))
+        self.later(self.write, (route, head, text), 1, len(text))
 
-    def later(self, route: Route, head: str, make: Make, facts: tuple[Any, ...]) -> None:
-        """The same for a line that is made of `facts` when it is written."""
-        self._append(UNMADE, (route, head, time.time(), make, facts))
-
-    def _append(self, size: int, entry: _Entry) -> None:
+    def later(
+        self, write: Write, facts: tuple[Any, ...], lines: int = 1, size: int = UNMADE
+    ) -> None:
+        """Lines of `size` characters, about, that `write` makes of `facts` when they are written,
+        and hands to `self.write`."""
         if self._size > CHARACTERS_MAX:
-            self.dropped += 1
+            self.dropped += lines
             return
-        self._size += size
-        self._waiting.append(entry)
-        if len(self._waiting) == MANY:
+        self._size += lines * size
+        waiting = self._waiting
+        waiting.append((write, time.time(), facts))
+        if len(waiting) == MANY:
             self.many.set()
         if not self._buffered:
             self.flush()
@@ -112,13 +113,16 @@ class Lines:
             count = len(self._waiting)  # never another list: an append may be under way
             ready, self._waiting[:count] = self._waiting[:count], []
             self._size = 0
-            for route, head, at, make, facts in ready:
-                text = facts if make is None else make(at, *facts)
-                line = text if len(text) <= LINE_MAX else text[:LINE_MAX]
-                stamp = self._clock.stamp(at)
-                for group in route.plain:
-                    group.lines.append(f"{stamp} - {line}\n")
-                for group in route.full:
-                    group.lines.append(f"{stamp} {head} - {line}\n")
+            for write, at, facts in ready:
+                write(at, *facts)
             for group in self._groups:
                 group.write()
+
+    def write(self, at: float, route: Route, head: str, text: str) -> None:
+        """One line to those who take it; only called while lines are written."""
+        line = text if len(text) <= LINE_MAX else text[:LINE_MAX]
+        stamp = self._clock.stamp(at)
+        for group in route.plain:
+            group.lines.append(f"{stamp} - {line}\n")
+        for group in route.full:
+            group.lines.append(f"{stamp} {head} - {line}\n")

@@ -113,29 +113,25 @@ class Channel:
 
     def _read(self) -> None:
         """Takes what is there; of a large body several times what the kernel holds."""
-        reads = _READS
-        while self._receive() and self._decoder.in_body and reads > 0:
-            reads -= 1
-
-    def _receive(self) -> bool:
-        """Reads once; False when there is nothing more."""
         decoder = self._decoder
-        if self._sock is None:
-            return False
-        try:
-            received = decoder.received(self._sock.recv_into(decoder.view) or _gone())
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.close()
-            return False
-        except frames.FrameError as error:
-            log.error("channel.bad_frame", extra={"error": str(error)})
-            self.close()
-            return False
-        for frame in received:
-            self._on_frame(frame)
-        return True
+        for _ in range(_READS):
+            if self._sock is None:
+                return
+            try:
+                received = decoder.received(self._sock.recv_into(decoder.view) or _gone())
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            except frames.FrameError as error:
+                log.error("channel.bad_frame", extra={"error": str(error)})
+                self.close()
+                return
+            for frame in received:
+                self._on_frame(frame)
+            if not decoder.in_body:
+                return
 
 
 def _gone() -> int:

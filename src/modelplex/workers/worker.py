@@ -60,7 +60,8 @@ class Worker(Loaded):
         RuntimeError when AHEAD_MAX batches are unanswered.
         """
         calls = self._calls
-        if len(calls) >= AHEAD_MAX:
+        ahead = len(calls)
+        if ahead >= AHEAD_MAX:
             raise RuntimeError(f"{self!r} is asked to answer more than {AHEAD_MAX} batches at once")
         number = self._number = (self._number + 1) & 0xFFFFFFFF
         parts = invocations.encode(number, batch, self._limits.body_bytes_max)
@@ -68,7 +69,7 @@ class Worker(Loaded):
             self._loop.call_soon(done, self._death())
             return
         calls.append((number, timeout_s, done))
-        if len(calls) == 1:
+        if ahead == 0:
             self._begin(timeout_s)
             self._channel.send(parts)
         else:
@@ -109,15 +110,16 @@ class Worker(Loaded):
         calls = self._calls
         if not calls or frame.request != calls[0][0]:
             return
-        answers = self._answers
-        answers.append(invocations.decode(frame))
+        answer = invocations.decode(frame)
         if frame.left:
+            self._answers.append(answer)
             return
-        self._answers = []
+        answers, self._answers = self._answers, []
+        answers.append(answer)
         _, _, done = calls.popleft()
         if calls:
             self._begin(calls[0][1])
-        else:
+        elif self._free is not None:
             self._tell_free()
         done(answers)
 
