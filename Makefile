@@ -1,7 +1,7 @@
 # Everything that this repository can do, on a machine with make and Python 3.11 and nothing else.
 # scripts/setup.sh makes the environment; a second run finds it made and takes no time.
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench peers clean
 .DEFAULT_GOAL := setup
 
 setup:  # the environment in .venv: the platform, ready to run
@@ -24,6 +24,10 @@ check: setup  # format, lint, types, and how long our functions are
 bench: setup  # benchmarks/README.md says what is measured; a result in benchmarks/results
 	.venv/bin/python -m benchmarks
 
+peers: setup  # Multi Model Server with two frameworks, which benchmarks/model_server.py runs; needs Java
+	.venv/bin/python -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+
 clean:  # all that was made here, the demo's data included
-	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

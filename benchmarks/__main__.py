@@ -1,4 +1,7 @@
-"""`make bench`: run every benchmark and write one results file under benchmarks/results/."""
+"""`make bench`: run the benchmarks and write one results file under benchmarks/results/.
+
+`python -m benchmarks model_server` runs one of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, warm
+from benchmarks import cold, model_server, warm
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("uvloop", "httptools", "obstore", "boto3")
@@ -28,7 +31,9 @@ def machine() -> str:
 def main() -> None:
     """Measure, print, and keep what was printed."""
     now = datetime.now(UTC)
-    parts = [f"# {now:%Y-%m-%d %H:%M} UTC\n\n{machine()}\n", warm.run(), cold.run()]
+    runs = {"model_server": model_server.run, "warm": warm.run, "cold": cold.run}
+    wanted = sys.argv[1:] or list(runs)
+    parts = [f"# {now:%Y-%m-%d %H:%M} UTC\n\n{machine()}\n", *(runs[name]() for name in wanted)]
     text = "\n".join(parts)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{now:%Y-%m-%d-%H%M}.md"

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -227,15 +227,22 @@ def run() -> str:
     if missing or not PEERS.is_dir():
         need = ", ".join([*missing, *([] if PEERS.is_dir() else ["make peers"])])
         return f"## Model server\n\nNot measured: needs {need}.\n"
-    with tempfile.TemporaryDirectory(prefix="modelplex-bench-") as scratch, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="modelplex-bench-") as scratch:
         store = make_store(Path(scratch) / "store")
-        python = f"python={PEERS / 'bin/python'}\n"
-        ours = stack.enter_context(
-            running("modelplex", ROOT / ".venv/bin/multi-model-server", store, python)
-        )
-        mms = stack.enter_context(running("MMS", PEERS / "bin/multi-model-server", store))
-        sides = [ours, mms]
-        return "\n".join([_warm(sides), _cold(sides), _many(sides)])
+        parts = []
+        for measure in (_warm, _cold, _many):  # on fresh servers: what one learns helps no other
+            with both(store) as sides:
+                parts.append(measure(sides))
+        return "\n".join(["## Model server", "", *parts])
+
+
+@contextmanager
+def both(store: Path) -> Iterator[list[Side]]:
+    """The two servers, side by side."""
+    python = f"python={PEERS / 'bin/python'}\n"
+    ours = running("modelplex", ROOT / ".venv/bin/multi-model-server", store, python)
+    with ours as first, running("MMS", PEERS / "bin/multi-model-server", store) as second:
+        yield [first, second]
 
 
 def _warm(sides: list[Side]) -> str:
@@ -255,7 +262,7 @@ def _warm(sides: list[Side]) -> str:
     for side in sides:
         side.unload("warm")
     title = f"### Warm echo\n\n`wrk -t1`, medians of {ROUNDS} rounds of {SECONDS} s, in turn."
-    return "\n".join(["## Model server", "", title, "", *rows, ""])
+    return "\n".join([title, "", *rows, ""])
 
 
 def _warm_rows(size: int, connections: int, seen: dict[str, list[Load]]) -> list[str]:
