@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from modelplex.server.config import Config, documentation
-from modelplex.server.resolve import ENABLE, UNUSED
+from modelplex.server.start.resolve import ENABLE, UNUSED
 
 TARGET = Path(__file__).parent.parent / "docs" / "reference" / "server-config.md"
 HEAD = """\

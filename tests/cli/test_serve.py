@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from modelplex.cli.serve import _placed, serve
-from modelplex.server.resolve import model
+from modelplex.server.start.resolve import model
 from tests.support.processes import eventually, free_port
 
 HANDLER = """

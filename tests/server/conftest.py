@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import pytest
 
+from modelplex.server.artifacts.sources import Sources
 from modelplex.server.config import Config
-from modelplex.server.journal import Journal
-from modelplex.server.models import Models, Order, Registered
-from modelplex.server.sources import Sources
+from modelplex.server.logs.journal import Journal
+from modelplex.server.serving.models import Models, Order, Registered
 from modelplex.workers.invocations import Answer, Invocation
 
 # Bodies: "pid", "exit", "raise", "sleep S", "hold" (until the file `go` is there); or an echo.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelplex.server.config import Config, ConfigError, cpus, documentation
-from modelplex.server.resolve import UNUSED, Arguments, resolve
+from modelplex.server.start.resolve import UNUSED, Arguments, resolve
 
 ROOT = Path(__file__).parents[2]
 # What the inference toolkit writes in multi-model mode.

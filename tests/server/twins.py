@@ -12,15 +12,15 @@ from typing import Any
 from modelplex.http.client import Client, ClientResponse
 from modelplex.http.messages import Request
 from modelplex.http.server import ServerLimits, serve
-from modelplex.server import cors
-from modelplex.server.answers import Envelope
+from modelplex.server.api import cors
+from modelplex.server.api.answers import Envelope
+from modelplex.server.api.inference import Inference
+from modelplex.server.api.management import Management
+from modelplex.server.api.routes import Routes
 from modelplex.server.config import Config
 from modelplex.server.errors import Conflict, ModelNotFound, ServerError
-from modelplex.server.inference import Inference
-from modelplex.server.management import Management
-from modelplex.server.models import Health, Order, Registered, State
-from modelplex.server.routes import Routes
-from modelplex.server.staff import WorkerRow
+from modelplex.server.serving.models import Health, Order, Registered, State
+from modelplex.server.serving.staff import WorkerRow
 from modelplex.workers.invocations import Answer, Invocation
 
 Outcome = Answer | ServerError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from modelplex.server.process import run
-from modelplex.server.resolve import DEFAULT_FILE, Arguments, model
+from modelplex.server.start.process import run
+from modelplex.server.start.resolve import DEFAULT_FILE, Arguments, model
 
 _SUFFIXES = re.compile(r"\.(mar|zip|tgz|tar\.gz|tar)$")
 _REMOTE = ("http://", "https://", "s3://", "file://")

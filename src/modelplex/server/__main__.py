@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from modelplex.server.launch import NAMESPACE, add_options, arguments
-from modelplex.server.process import run
+from modelplex.server.start.process import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,15 +17,16 @@ import uvloop
 
 from modelplex.http.express import Express
 from modelplex.http.server import Server, ServerLimits, serve
-from modelplex.server import cors, tls
-from modelplex.server.answers import Envelope
+from modelplex.server.api import cors
+from modelplex.server.api.answers import Envelope
+from modelplex.server.api.inference import Inference
+from modelplex.server.api.management import Management
+from modelplex.server.api.routes import Routes
+from modelplex.server.artifacts.sources import Sources
 from modelplex.server.config import Config, ConfigError
-from modelplex.server.inference import Inference
-from modelplex.server.journal import Journal
-from modelplex.server.management import Management
-from modelplex.server.models import Models
-from modelplex.server.routes import Routes
-from modelplex.server.sources import Sources
+from modelplex.server.logs.journal import Journal
+from modelplex.server.serving.models import Models
+from modelplex.server.start import tls
 
 log = logging.getLogger(__name__)
 

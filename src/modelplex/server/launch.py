@@ -22,7 +22,7 @@ from pathlib import Path
 
 import modelplex
 from modelplex.server.config import Config, ConfigError
-from modelplex.server.resolve import Arguments, resolve
+from modelplex.server.start.resolve import Arguments, resolve
 
 NAMESPACE = "com.amazonaws.ml.mms.ModelServer"  # an argument of every server process
 START_TIMEOUT_S = 120.0  # for listening; models are loaded afterwards

@@ -1,0 +1,1 @@
+"""HTTP: the container contract, Multi Model Server's inference and management APIs."""

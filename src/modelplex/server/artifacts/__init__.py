@@ -1,0 +1,1 @@
+"""Where models come from: the model store, downloads, what is unpacked of them."""

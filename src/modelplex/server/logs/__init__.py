@@ -1,0 +1,1 @@
+"""What is written down: five logs in Multi Model Server's formats, and counters."""
