@@ -203,16 +203,31 @@ def _end(pid: int) -> None:
 
 @contextlib.contextmanager
 def _pid_file() -> Iterator[int]:
-    """The pid file, locked: of two who start at once the second finds the first one's server."""
+    """The pid file, locked: of two who start at once the second finds the first one's server.
+
+    An empty one is removed in the end: Multi Model Server's own launcher cannot read it.
+    """
     path = Path(tempfile.gettempdir(), ".model_server.pid")
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = _lock(path)
     except OSError as error:
         raise LaunchError(f"The pid file cannot be used: {error}.") from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield file
     finally:
+        if _read(file) is None:
+            path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _lock(path: Path) -> int:
+    """The file, opened and locked; not one that was removed while the lock was waited for."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.lstat()):
+                return file
         os.close(file)
 
 
