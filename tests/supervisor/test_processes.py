@@ -182,8 +182,15 @@ async def test_a_killed_guard_is_replaced(supervisor: Supervisor) -> None:
 def guards_of(supervisor: Supervisor) -> list[int]:
     """The children of the supervisor that run the guard."""
     path = Path(f"/proc/{supervisor.process.pid}/task/{supervisor.process.pid}/children")
-    children = [int(pid) for pid in path.read_text().split()]
-    return [p for p in children if b"guard.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    return [int(pid) for pid in path.read_text().split() if b"guard.py" in arguments_of(pid)]
+
+
+def arguments_of(pid: str) -> bytes:
+    """A process's command line; nothing if it has ended since it was listed."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 async def test_output_goes_to_a_file_of_bounded_size(supervisor: Supervisor) -> None:
