@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, model_server, warm
+from benchmarks import cold, cycles, model_server, warm
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("uvloop", "httptools", "obstore", "boto3")
@@ -31,7 +31,12 @@ def machine() -> str:
 def main() -> None:
     """Measure, print, and keep what was printed."""
     now = datetime.now(UTC)
-    runs = {"model_server": model_server.run, "warm": warm.run, "cold": cold.run}
+    runs = {
+        "model_server": model_server.run,
+        "cycles": cycles.run,
+        "warm": warm.run,
+        "cold": cold.run,
+    }
     wanted = sys.argv[1:] or list(runs)
     parts = [f"# {now:%Y-%m-%d %H:%M} UTC\n\n{machine()}\n", *(runs[name]() for name in wanted)]
     text = "\n".join(parts)

@@ -17,6 +17,8 @@ from modelplex.server.config import Config
 from modelplex.server.logs.journal import Journal
 from modelplex.server.serving.models import Models, Order, Registered
 from modelplex.workers.invocations import Answer, Invocation
+from tests.support.processes import living
+from tests.support.waiting import eventually
 
 # Bodies: "pid", "exit", "raise", "sleep S", "hold" (until the file `go` is there); or an echo.
 HANDLER = """
@@ -114,27 +116,6 @@ class Shop:
             self.open = False
             await self.models.close(drain_s)
             await self.sources.close()
-
-
-async def eventually(condition: Callable[[], object], limit_s: float = 30.0) -> None:
-    """Waits until the condition holds; the test fails when it never does."""
-    async with asyncio.timeout(limit_s):
-        while not condition():  # noqa: ASYNC110  other processes' doings have no event
-            await asyncio.sleep(0.01)
-
-
-def living(mark: str) -> list[int]:
-    """Processes that were started with `mark` in their environment and are not zombies."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                environment = (folder / "environ").read_bytes()
-            except OSError:
-                continue
-            if mark.encode() in environment:
-                found.append(int(folder.name))
-    return found
 
 
 MakeShop = Callable[..., Awaitable[Shop]]

@@ -56,3 +56,17 @@ def eventually(condition: Callable[[], object], limit_s: float = 60.0, what: str
     while not condition():
         assert time.monotonic() < deadline, f"not within {limit_s:g} s: {what or condition}"
         time.sleep(0.05)
+
+
+def living(mark: str) -> list[int]:
+    """Processes that were started with `mark` in their environment and are not zombies."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                environment = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if mark.encode() in environment:
+                found.append(int(folder.name))
+    return found

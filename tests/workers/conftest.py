@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import textwrap
 import uuid
@@ -19,6 +18,8 @@ from modelplex.workers.model import ModelSpec
 from modelplex.workers.pool import Pool
 from modelplex.workers.template import Template
 from modelplex.workers.worker import Answer, Invocation, Worker
+from tests.support.processes import living
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 ECHO = """
@@ -83,27 +84,6 @@ async def ask(
     """One invocation; header names with _ for -."""
     pairs = [(n.replace("_", "-").lower().encode(), v.encode()) for n, v in headers.items()]
     return await worker.invoke(Invocation(pairs, body, query, request_id), timeout_s)
-
-
-async def eventually(condition: Callable[[], object], limit_s: float = 30.0) -> None:
-    """Waits until the condition holds; the test fails when it never does."""
-    async with asyncio.timeout(limit_s):
-        while not condition():  # noqa: ASYNC110  conditions of other processes have no event
-            await asyncio.sleep(0.01)
-
-
-def living(mark: str) -> list[int]:
-    """Processes that were started with `mark` in their environment and are not zombies."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                environment = (folder / "environ").read_bytes()
-            except OSError:
-                continue
-            if mark.encode() in environment:
-                found.append(int(folder.name))
-    return found
 
 
 MakeStage = Callable[..., Awaitable[Stage]]

@@ -24,7 +24,7 @@ _READS = 8  # of a body in a row, before others get their turn
 class Channel:
     """Calls `on_frame` for each frame. Received bytes go straight into the frame's body.
 
-    What is written is not limited here: a worker gets one batch at a time.
+    What is written is not limited here: a worker gets a few batches at a time.
     """
 
     def __init__(self, on_frame: Callable[[frames.Frame], None], body_bytes_max: int) -> None:

@@ -161,10 +161,8 @@ class Journal:
         self._lines.write(at, self._predictions, HEADS["model_metrics"], line)
 
     def _write_served(self, at: float, access: _Access, prediction: _Prediction) -> None:
-        write = self._lines.write
-        write(at, self._access, HEADS["access_log"], access_line(*access))
-        line = prediction_line(at, self._hostname, *prediction)
-        write(at, self._predictions, HEADS["model_metrics"], line)
+        self._write_access(at, access)
+        self._write_prediction(at, prediction)
 
     def _write(self, name: str, text: str) -> None:
         self._put(self._routes[name], HEADS[name], text)
