@@ -7,6 +7,7 @@ Every order but `Forward`, `Reject`, `Cancel` and `GiveUp` is answered by exactl
 
     Fetch    Fetched | FetchOverran | FetchFailed
     Load     Loaded | OutOfMemory | LoadFailed | Crashed
+    Move     Moved | MoveFailed | Crashed
     Unload   Unloaded
     Drop     Dropped
 
@@ -19,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from modelplex.core.rules import Rule
+
 
 class Refusal(Enum):
     """Why a request is not answered by its model."""
@@ -27,6 +30,7 @@ class Refusal(Enum):
     FAILED = "failed"  # it could not be fetched or loaded
     OUT_OF_MEMORY = "out_of_memory"  # it does not fit even with all the memory there is
     QUEUE_FULL = "queue_full"  # too many requests wait already
+    QUARANTINED = "quarantined"  # it failed too often lately, and is left alone for a while
 
 
 class Reason(Enum):
@@ -36,6 +40,7 @@ class Reason(Enum):
     DISK = "disk"  # another model needs its place on the disk
     UNCACHED = "uncached"  # ModelCacheSetting is Disabled: nothing stays after its answer
     OVER_BUDGET = "over_budget"  # what is there has grown beyond the budget
+    REPLACED = "replaced"  # a newer version of it serves now
 
 
 # -- facts: what happened -------------------------------------------------------------------
@@ -71,19 +76,45 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """What the owner wants for models by name, from now on; replaces all earlier rules."""
+
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The store has another version of a model's artifact than the one that serves."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The owner wants the version before the one that serves."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """A whole artifact was found on the disk at start."""
 
     model: str
     disk_bytes: int
+    content: str = ""  # equal for byte-identical artifacts, which share their place; "": unknown
+    version: str = ""  # the store's ETag; "": unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The artifact is whole and in its place; it takes `disk_bytes`."""
+    """The artifact is whole and in its place; it takes `disk_bytes`, once per `content`."""
 
     model: str
     disk_bytes: int
+    content: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +173,22 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The model answers from the worker that it was ordered to; it takes `memory_bytes` there."""
+
+    model: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFailed:
+    """The model stays in the worker where it was."""
+
+    model: str
+    failure: object
+
+
+@dataclass(frozen=True, slots=True)
 class Unloaded:
     """The worker is gone and its memory is back."""
 
@@ -180,10 +227,25 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Start a worker with the artifact, in at most `limit_bytes` of memory."""
+    """Start a worker with the artifact, in at most `limit_bytes` of memory.
+
+    With a number, the worker of that number, which holds other models too, or is to be started.
+    """
 
     model: str
     limit_bytes: int
+    worker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Load a loaded model a second time, into the worker of that number, and answer from there as
+    soon as it is ready; then unload it where it was, when it has answered what it has there.
+    """
+
+    model: str
+    limit_bytes: int
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +281,23 @@ class Reject:
     request: int
     refusal: Refusal
     failure: object = None
+    retry_after_s: float = 0.0  # when another try should succeed, from the model's own past
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """From now on this model, a version of the name, answers to the name."""
+
+    name: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """A version is not taken: the one before it serves on. It is not tried again."""
+
+    model: str
+    failure: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +317,10 @@ class GiveUp:
 
 
 RequestFact = Invoked | Abandoned | Answered
+OwnerFact = Configured | Changed | RolledBack | Wanted
 ArtifactFact = Recovered | Fetched | FetchOverran | FetchFailed | Dropped
-WorkerFact = Loaded | OutOfMemory | LoadFailed | Measured | Crashed | Unloaded
-OtherFact = ArtifactFact | WorkerFact | Wanted | Resized | Tick
+WorkerFact = Loaded | OutOfMemory | LoadFailed | Moved | MoveFailed | Measured | Crashed | Unloaded
+OtherFact = OwnerFact | ArtifactFact | WorkerFact | Resized | Tick
 Fact = RequestFact | OtherFact
-Action = Fetch | Load | Forward | Unload | Drop | Reject | Cancel | GiveUp
+WorkOrder = Fetch | Load | Move | Unload | Drop
+Action = WorkOrder | Forward | Reject | Switch | Discard | Cancel | GiveUp

@@ -22,6 +22,14 @@ class Limits:
     memory_guess_bytes: int = 32 * 1024 * 1024  # for the first load, while nothing is known
     cache_enabled: bool = True  # ModelCacheSetting; else a model leaves after its last answer
     turn_max_s: float = 1.0  # longest that a busy model keeps its place: see `room.busy`
+    answers_max: int = 64  # requests forwarded at once, of all models
+    policy: str = "lru"  # of `policies.POLICIES`: who leaves memory and disk first
+    usage_half_life_s: float = 600.0  # how fast a model's past requests count for less
+    quarantine_after: int = 3  # failures or crashes in a row
+    quarantine_max_s: float = 600.0  # longest pause of a model that goes on failing
+    hot_wait_s: float = 2.0  # longest that a load waits which only hotter models could pay for
+    models_per_worker: int = 1  # more: small models may share a process
+    patience_s: float = 0.05  # in a shared worker: behind another model's request; then it moves
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

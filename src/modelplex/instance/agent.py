@@ -20,22 +20,20 @@ from modelplex.aws.errors import InternalFailure, ServiceError
 from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.residency import Residency
-from modelplex.instance.answers import NO_ANSWER, OUT_OF_MEMORY, SERVER_ERROR, Answers
+from modelplex.instance.answers import OUT_OF_MEMORY, Answers
 from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.calls import Call, Work
 from modelplex.instance.history import History
+from modelplex.instance.residents import Residents
 from modelplex.instance.store import FetchFailure
 from modelplex.settings import Settings
-from modelplex.workers.errors import LoadFailed, OutOfMemory, TimedOut, WorkerDied
-from modelplex.workers.model import ModelSpec
+from modelplex.workers.errors import TimedOut, WorkerDied
 from modelplex.workers.pools import Pools
-from modelplex.workers.process import ExitStatus
 from modelplex.workers.worker import Answer, Invocation, Worker
 
 log = logging.getLogger(__name__)
 
-CHORE_THREADS = 2  # removing folders, measuring workers
-SAMPLED_MAX = 32  # workers measured at a time, of the used and of the others
+CHORE_THREADS = 1  # removing folders
 
 T = TypeVar("T")
 Told = Callable[[bytes], Awaitable[None]]
@@ -61,8 +59,15 @@ class Agent:
         not be trusted any more.
         """
         self.residency = residency
-        self.workers: dict[str, Worker] = {}
-        self._pool = pool
+        self.residents = Residents(
+            pool=pool,
+            artifacts=artifacts,
+            answers=answers,
+            history=history,
+            limits=limits,
+            clock=clock,
+            on_loss=self._lost,
+        )
         self._artifacts = artifacts
         self._answers = answers
         self._history = history
@@ -74,14 +79,16 @@ class Agent:
         self._calls: dict[int, Call] = {}
         self._work: dict[str, Work] = {}
         self._downloads: dict[str, Download] = {}
-        self._loads: dict[str, asyncio.Task[Worker]] = {}
-        self._used: dict[str, None] = {}  # since they were last measured
-        self._sampled_to = 0  # where in `workers` the round of measuring is
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: float | None = None
         self._fetchers = ThreadPoolExecutor(limits.fetches_max, "fetch")
         self._chores = ThreadPoolExecutor(CHORE_THREADS, "chore")
+
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """The worker of every loaded model. To be read only."""
+        return self.residents.workers
 
     # -- facts and orders ---------------------------------------------------------------------
 
@@ -100,17 +107,18 @@ class Agent:
     def _perform(self, action: Action, now: float) -> None:
         match action:
             case events.Forward(request, model):
-                self._calls[request].forward(self.workers[model], now, self._work.get(model))
+                worker = self.residents.workers[model]
+                self._calls[request].forward(worker, now, self._work.get(model))
             case events.Reject(request, refusal, failure):
                 call = self._calls[request]
                 error = self._answers.refused(call.model, refusal, failure)
                 call.refuse(error, now, self._work.get(call.model))
             case events.Fetch(model, limit_bytes):
                 self._begin(self._fetch(model, limit_bytes, Download()))
-            case events.Load(model, limit_bytes):
-                self._begin(self._load(model, limit_bytes))
+            case events.Load():
+                self._begin(self.residents.load(action, self._work_of(action.model)))
             case events.Unload():
-                self._begin(self._unload(action, self.workers.pop(action.model, None)))
+                self._begin(self._unload(action, self.residents.take(action.model)))
             case events.Drop():
                 self._begin(self._drop(action))
             case events.Cancel(model):
@@ -199,14 +207,14 @@ class Agent:
         late, and the next request waits for that; but nobody needs to wait before evicting it.
         """
         began = self._clock()
-        self._used[call.model] = None
+        self.residents.used(call.model)
         try:
             answer = await worker.invoke(invocation, self._limits.invocation_timeout_s)
             if answer.status == OUT_OF_MEMORY:  # it is replaced, not trusted to shrink
                 await asyncio.shield(worker.kill("out of memory"))
             return answer
         except WorkerDied as error:
-            self._lose(call.model, worker, str(error))
+            self.residents.lose(call.model, worker, str(error))
             raise self._unanswered(call.model, error) from None
         finally:
             call.handle_s = self._clock() - began
@@ -220,7 +228,7 @@ class Agent:
     # -- orders -------------------------------------------------------------------------------
 
     async def _fetch(self, model: str, limit_bytes: int, download: Download) -> Fact:
-        work = self._work.setdefault(model, Work())
+        work = self._work_of(model)
         work.fetch_began = self._clock()
         self._downloads[model] = download
         fetch = partial(self._artifacts.fetch, model, limit_bytes, download)
@@ -242,39 +250,6 @@ class Agent:
         self._history.failed(model, "fetch", error.message)
         return events.FetchFailed(model, error)
 
-    async def _load(self, model: str, limit_bytes: int) -> Fact:
-        work = self._work.setdefault(model, Work())
-        work.load_began = self._clock()
-        spec = ModelSpec(model, self._artifacts.folder(model), limit_bytes=limit_bytes)
-        load = self._pool.load(spec, self._limits.model_load_timeout_s)
-        task = self._loads[model] = asyncio.get_running_loop().create_task(load)
-        try:
-            worker = await task
-        except OutOfMemory:
-            self._history.failed(model, "load", f"more than {limit_bytes} bytes of memory")
-            return events.OutOfMemory(model)
-        except LoadFailed as error:
-            return self._load_failed(model, error.status, error.message)
-        except OSError as error:
-            return self._load_failed(model, SERVER_ERROR, str(error))
-        except asyncio.CancelledError:
-            return self._load_failed(model, NO_ANSWER, "it took too long and was given up")
-        finally:
-            work.load_ended = self._clock()
-            del self._loads[model]
-        return await self._adopt(model, worker, work.load_ended - work.load_began)
-
-    async def _adopt(self, model: str, worker: Worker, seconds: float) -> Fact:
-        size = (await self._in_thread(self._chores, partial(_measure, [(model, worker)])))[model]
-        self.workers[model] = worker
-        worker.exited.add_done_callback(partial(self._exited, model, worker))
-        self._history.loaded(model, size, seconds, worker.pid)
-        return events.Loaded(model, size)
-
-    def _load_failed(self, model: str, status: int, message: str) -> Fact:
-        self._history.failed(model, "load", message)
-        return events.LoadFailed(model, self._answers.container_error(model, status, message))
-
     async def _unload(self, order: events.Unload, worker: Worker | None) -> Fact:
         freed = await worker.unload() if worker else 0
         memory = self.residency.memory
@@ -294,41 +269,18 @@ class Agent:
         """Hurry the open fetch or load; its own end is still reported."""
         if download := self._downloads.get(model):
             download.stop.set()
-        if load := self._loads.get(model):
-            load.cancel()
+        self.residents.cancel(model)
 
-    def _exited(self, model: str, worker: Worker, exited: asyncio.Future[ExitStatus]) -> None:
-        self._lose(model, worker, str(exited.result()))
+    def _work_of(self, model: str) -> Work:
+        return self._work.setdefault(model, Work())
 
-    def _lose(self, model: str, worker: Worker, how: str) -> None:
-        """A worker died by itself, or was killed for being late; noted once, before any answer."""
-        if self.workers.get(model) is worker:
-            del self.workers[model]
-            self._history.crashed(model, how)
-            self.notify(events.Crashed(model, self._answers.died(model, how)))
-
-    # -- measuring ----------------------------------------------------------------------------
+    def _lost(self, model: str, error: ServiceError) -> None:
+        self.notify(events.Crashed(model, error))
 
     async def sample(self) -> None:
-        """Measure some workers: those used since the last time, and the next ones in a round.
-
-        The others change too, without any doing of theirs: what many processes share is counted in
-        parts, and the parts become smaller with every further process.
-        """
-        pairs = [(name, self.workers[name]) for name in self._due() if name in self.workers]
-        sizes = await self._in_thread(self._chores, partial(_measure, pairs))
-        for name, worker in pairs:
-            if sizes[name] and self.workers.get(name) is worker:
-                self.notify(events.Measured(name, sizes[name]))
-
-    def _due(self) -> set[str]:
-        used = list(itertools.islice(self._used, SAMPLED_MAX))
-        for name in used:
-            del self._used[name]
-        names = list(self.workers)
-        begin = self._sampled_to if self._sampled_to < len(names) else 0
-        self._sampled_to = begin + SAMPLED_MAX
-        return {*used, *names[begin : self._sampled_to]}
+        """Measure some workers, and hand in what they take now."""
+        for name, size in (await self.residents.sample()).items():
+            self.notify(events.Measured(name, size))
 
     async def _in_thread(self, threads: ThreadPoolExecutor, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, job)
@@ -337,7 +289,7 @@ class Agent:
         """Take no more part: the workers' ends are not crashes any more, and what runs in threads
         ends by itself, at the latest when its reads do.
         """
-        self.workers.clear()
+        self.residents.close()
         for download in self._downloads.values():
             download.stop.set()
         if self._alarm is not None:
@@ -345,7 +297,3 @@ class Agent:
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._chores.shutdown(wait=False, cancel_futures=True)
 
-
-def _measure(pairs: list[tuple[str, Worker]]) -> dict[str, int]:
-    """What each worker takes now; 0 for one that is gone."""
-    return {name: worker.memory_bytes() for name, worker in pairs}
