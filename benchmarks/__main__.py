@@ -1,6 +1,7 @@
 """`make bench`: run the benchmarks and write one results file under benchmarks/results/.
 
-`python -m benchmarks model_server` runs one of them.
+`python -m benchmarks model_server` runs one of them. Those of `BY_NAME` run only by name, and may
+take options: see there.
 """
 
 from __future__ import annotations
@@ -9,11 +10,23 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, cycles, model_server, warm
+from benchmarks import cold, crowd, cycles, density, model_server, policies, warm
 
+ALWAYS: dict[str, Callable[[], str]] = {
+    "model_server": model_server.run,
+    "cycles": cycles.run,
+    "warm": warm.run,
+    "cold": cold.run,
+}
+BY_NAME: dict[str, Callable[[Sequence[str]], str]] = {  # with options of their own
+    "policies": lambda _: policies.run(),
+    "density": density.run,
+    "crowd": crowd.run,
+}
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("uvloop", "httptools", "obstore", "boto3")
 
@@ -28,17 +41,20 @@ def machine() -> str:
     )
 
 
+def _measured(*arguments: str) -> Iterator[str]:
+    """The sections of what was asked for; without arguments, of all that need none."""
+    if not arguments:
+        yield from (measure() for measure in ALWAYS.values())
+    elif arguments[0] in ALWAYS:
+        yield from (ALWAYS[name]() for name in arguments)
+    else:
+        yield BY_NAME[arguments[0]](arguments[1:])
+
+
 def main() -> None:
     """Measure, print, and keep what was printed."""
     now = datetime.now(UTC)
-    runs = {
-        "model_server": model_server.run,
-        "cycles": cycles.run,
-        "warm": warm.run,
-        "cold": cold.run,
-    }
-    wanted = sys.argv[1:] or list(runs)
-    parts = [f"# {now:%Y-%m-%d %H:%M} UTC\n\n{machine()}\n", *(runs[name]() for name in wanted)]
+    parts = [f"# {now:%Y-%m-%d %H:%M} UTC\n\n{machine()}\n", *_measured(*sys.argv[1:])]
     text = "\n".join(parts)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{now:%Y-%m-%d-%H%M}.md"

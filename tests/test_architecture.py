@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "gateway": {"core", "aws", "http", "settings", "logs"},
     "control": {"core", "aws", "http", "images", "cloudwatch", "settings", "logs"},
     "supervisor": {"http", "settings", "logs"},
-    "cli": {"core", "http", "images", "supervisor", "server", "check", "settings", "logs"},
+    "sim": {"core"},
+    "cli": {"core", "http", "images", "supervisor", "server", "check", "sim", "settings", "logs"},
 }
 PURE_STANDARD = {"asyncio", "socket", "time", "random", "os", "logging", "threading", "subprocess"}
 

@@ -84,13 +84,25 @@ class Settings:
     queue_max: int = setting(4000, "waiting at one instance; more: ServiceUnavailable")
     fetches_max: int = setting(8, "concurrent downloads of one instance; more wait")
     loads_max: int = setting(0, "concurrent loads of one instance; 0: its vCPUs; more wait")
+    patience_s: float = setting(0.05, "behind another model in a shared worker; then one moves")
+    eviction_policy: str = setting("adaptive", "who leaves memory and disk first")
+    share_identical: bool = setting(True, "byte-identical models: one place on disk and in memory")
+    cgroups: str = setting("auto", "memory limits of workers by cgroups where writable; or off")
+    answers_max: int = setting(0, "requests at handlers at once; 0: 16 per vCPU, at least 64")
+    quarantine_after: int = setting(3, "failures in a row; then a model is refused for a while")
+    quarantine_max_s: float = setting(600.0, "longest such pause; the first is a second")
+    hot_wait_s: float = setting(2.0, "longest that a load waits rather than evict hotter models")
     unload_timeout_s: float = setting(5.0, "SIGTERM to SIGKILL of a worker")
     archive_entries_max: int = setting(100_000, "files in one archive; more: refused as a bomb")
     archive_ratio_max: int = setting(200, "unpacked bytes per packed byte; more: refused as a bomb")
     archive_ratio_floor_bytes: int = setting(64 * MIB, "unpacked sizes below this are never a bomb")
     memory_guess_bytes: int = setting(32 * MIB, "reserved for the first load of an unknown image")
     sample_interval_s: float = setting(2.0, "between two measurements of the workers' memory")
+    refresh_interval_s: float = setting(
+        10.0, "between two looks at the store, for models whose rule says refresh"
+    )
     model_log_lines_max: int = setting(1000, "per second and model; more are dropped and counted")
+    fact_log_mib: int = setting(8, "facts and orders kept per instance, to replay; 0: none")
     log_file_bytes_max: int = setting(16 * MIB, "then rotated; the last three are kept")
 
     startup_timeout_s: float = setting(
@@ -102,6 +114,15 @@ class Settings:
     report_interval_s: float = setting(1.0, "control's question to each instance")
     restart_delay_max_s: float = setting(10.0, "longest pause before a dead process starts again")
     stop_timeout_s: float = setting(30.0, "SIGTERM to SIGKILL of any process, as SageMaker's")
+    placement_utilisation: float = setting(
+        0.7, "of one worker, by a model's requests; more: another copy on another instance"
+    )
+    placement_imbalance: float = setting(
+        0.25, "an instance's load above the mean by more than this share: no further cold model"
+    )
+    placement_window_s: float = setting(3.0, "how far back the gateway looks for both")
+    placement_hold_s: float = setting(30.0, "a copy not needed for so long gets no more requests")
+    placement_models_max: int = setting(100_000, "whose whereabouts a gateway keeps, per variant")
 
     def as_document(self) -> dict[str, Any]:
         """These settings as JSON can hold them; `from_document` reads them back."""
@@ -130,14 +151,19 @@ class Settings:
 
 _NAMES = tuple(each.name for each in fields(Settings))
 _DEFAULTS = Settings()
-_ZERO_MEANS_AUTOMATIC = {"memory_mib", "disk_mib", "instance_scale", "loads_max", "port"}
+_ZERO_ALLOWED = {
+    *("memory_mib", "disk_mib", "instance_scale", "loads_max", "port", "answers_max"),  # automatic
+    *("fact_log_mib", "hot_wait_s"),  # off
+}
 _PATTERNS = {
     "account": (r"\d{12}", "12 digits"),
     "region": (r"[a-z]{2,}(-[a-z]+)+-\d+", "a region's name such as us-west-2"),
+    "cgroups": ("auto|off", "auto or off"),
     "log_level": ("debug|info|warning|error", "debug, info, warning or error"),
     "access_key": (r"|[\x21-\x2b\x2d-\x7e]{3,128}", "3 to 128 printable characters, no comma"),
     "secret_key": (r"|[\x21-\x2b\x2d-\x7e]{8,256}", "8 to 256 printable characters, no comma"),
     "host": (r"[\w.:%-]+", "a host name or an IP address"),
+    "eviction_policy": ("adaptive|lru|gdsf|aging|tinylfu", "adaptive, lru, gdsf, aging or tinylfu"),
 }
 
 
@@ -268,7 +294,7 @@ def _strings(value: Any) -> tuple[str, ...]:
 def _check(name: str, value: Any, place: str) -> None:
     """Refuse values no part of the platform could live with."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        low = 0 if name in _ZERO_MEANS_AUTOMATIC else math.ulp(0)
+        low = 0 if name in _ZERO_ALLOWED else math.ulp(0)
         if value < low:
             raise SettingsError(
                 f"{place}: must be {'at least' if not low else 'above'} 0: {value}."

@@ -128,6 +128,7 @@ async def test_a_service_that_control_does_not_know_is_refused(w: World) -> None
 async def test_a_defect_is_the_services_internal_failure(w: World) -> None:
     """The client is told nothing of its insides, the log everything."""
     assert w.records is not None
+    await post(w, "SageMaker.ListModels", b"{}")  # the reconciler has had its first look
     w.records.close()
     status, answer = await post(w, "SageMaker.ListModels", b"{}")
     assert status == 500

@@ -155,3 +155,23 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     for each in found:
         assert records.tags(each.arn) == {"n": str(each.document["n"])}
     records.close()
+
+
+def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """It had no rules; nothing else of it changes."""
+    path = tmp_path / "records.sqlite"
+    old = Records(path)
+    old.put(record("e", kind=Kind.ENDPOINT))
+    old.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE rules")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    records = Records(path)
+    arn = record("e", kind=Kind.ENDPOINT).arn
+    assert records.rules(arn) is None
+    records.set_rules(arn, {"rules": [], "rejected": []})
+    records.close()
+    again = Records(path)
+    assert again.rules(arn) == {"rules": [], "rejected": []}
+    again.close()

@@ -45,6 +45,8 @@ class Fake:
     silent: bool = False
     models: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    rules: dict[str, Any] | None = None  # as it was told last
+    refuses_rules: bool = False
     server: Server | None = None
 
     async def handle(self, request: Request) -> Response:
@@ -56,6 +58,11 @@ class Fake:
             case b"/report":
                 report = {"id": self.spec["id"], "status": "Healthy", "pid": 1}
                 return self._json(200, {**report, "models": self.models})
+            case b"/rules":
+                if self.refuses_rules:
+                    return self._json(503, {})
+                self.rules = json.loads(await request.body.read(10**6))
+                return self._json(200, {})
             case b"/events":
                 after = int(request.query.rpartition(b"=")[2])
                 found = [event for event in self.events if event["n"] > after]
@@ -152,7 +159,7 @@ class World:
         """Start control over what the data folder and the provider hold."""
         self.records = Records(self.data / "records.sqlite")
         self.control = Control(self.settings, self.provider, self.records)
-        self._reconciling = asyncio.create_task(self.control.reconciler.run())
+        self._reconciling = asyncio.create_task(self.control.run())
 
     async def stop_control(self) -> None:
         """End control as a kill would: instances and records stay as they are."""
@@ -233,11 +240,11 @@ class World:
                     return found
                 await asyncio.sleep(0.02)
 
-    async def doors(self, method: str, path: str) -> tuple[int, Any]:
+    async def doors(self, method: str, path: str, document: object = None) -> tuple[int, Any]:
         """One of the doors under /modelplex/."""
         client = Client(f"tcp:127.0.0.1:{self.port}")
         try:
-            return await client.json(method, path)
+            return await client.json(method, path, document)
         finally:
             await client.close()
 

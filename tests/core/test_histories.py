@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from modelplex.core import events as e
-from modelplex.core.residency import Limits, Residency
+from modelplex.core.limits import Limits
+from modelplex.core.policies import POLICIES
+from modelplex.core.residency import Residency
+from modelplex.core.rules import Rule
+
+RULES = [
+    Rule("m1", pinned=True),
+    Rule("m[2-5]", weight=5.0, residency_min_s=1.0),
+    Rule("*", queue_max=5),
+]
 
 
 @dataclass
@@ -84,6 +93,7 @@ class World:
         """Play until nothing is left to happen; too many events mean that it would never end."""
         while self.heap or self.residency.next_deadline(self.now) is not None:
             deadline = self.residency.next_deadline(self.now)
+            fact: e.Fact
             if deadline is not None and (not self.heap or deadline < self.heap[0][0]):
                 self.now, fact = deadline, e.Tick()
             else:
@@ -265,6 +275,9 @@ def random_world(seed: int) -> World:
         cache_enabled=draw.random() < 0.8,
         turn_max_s=draw.choice([0.0, 1.0]),
         remembered_max=draw.choice([1, 3, 10_000]),
+        answers_max=draw.choice([1, 3, 64]),
+        policy=draw.choice(sorted(POLICIES)),
+        hot_wait_s=draw.choice([0.0, 2.0]),
     )
     world = World(limits, seed, models=draw.choice([2, 5, 12, 40]))
     for name in draw.sample(sorted(world.truths), 2):
@@ -275,6 +288,9 @@ def random_world(seed: int) -> World:
             world.hand_in(e.Recovered(name, truth.disk_bytes))
     if draw.random() < 0.3:
         world.later(e.Wanted("m0"), draw.random())
+    for _ in range(draw.choice([0, 0, 3])):
+        rules = draw.sample(RULES, draw.randint(0, len(RULES)))
+        world.later(e.Configured(tuple(rules)), draw.random() * 20)
     for _ in range(draw.choice([0, 0, 1, 10])):
         world.later(e.Resized(draw.randint(100, 1500)), draw.random() * 20)
     world.arrive(requests=400, rate=draw.choice([5.0, 30.0, 200.0]))
@@ -297,7 +313,7 @@ def play(seed: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_every_request_has_one_end_and_no_budget_is_exceeded(seed: int) -> None:
     """Whatever happens, each request is answered, rejected or abandoned, and the world rests."""
     assert len(play(seed).fate) == 400

@@ -6,6 +6,7 @@ import pytest
 
 from modelplex.core import room
 from modelplex.core.model import Model
+from modelplex.core.rules import Rule
 
 
 def chosen(sizes: list[int], needed: int) -> list[str]:
@@ -29,11 +30,15 @@ def test_the_first_go_as_far_as_needed(sizes: list[int], needed: int, victims: l
     assert chosen(sizes, needed) == victims
 
 
-def test_pinned_and_idle_and_busy_models_are_told_apart() -> None:
-    """Pinned ones never go, and busy ones not before their turn has ended."""
-    pinned, quiet, at_work = Model("p", pinned=True), Model("i"), Model("b", turn_ends=5.0)
-    at_work.in_flight.add(1)
-    everyone = [pinned, quiet, at_work]
-    assert list(room.idle(everyone)) == [quiet]
-    assert list(room.busy(everyone, 4.9)) == []
-    assert list(room.busy(everyone, 5.0)) == [at_work]
+def test_pinned_idle_busy_and_new_models_are_told_apart() -> None:
+    """Pinned ones never go, busy ones not before their turn ends, nor any that a rule keeps."""
+    pinned, quiet = Model("p", pinned=True), Model("i")
+    kept = Model("k", rule=Rule("*", residency_min_s=9.0), loaded_at=1.0)
+    at_work, new = Model("b", turn_ends=5.0), Model("n", turn_ends=5.0)
+    at_work.in_flight = {1: 0.0}
+    everyone = [pinned, quiet, kept, at_work, new]
+    early = [list(kind(everyone, 4.9)) for kind in (room.idle, room.busy, room.newcomers)]
+    late = [list(kind(everyone, 5.0)) for kind in (room.idle, room.busy, room.newcomers)]
+    assert early == [[quiet], [], [new]]
+    assert late == [[quiet, new], [at_work], []]
+    assert list(room.idle(everyone, 10.0)) == [quiet, kept, new]

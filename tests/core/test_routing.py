@@ -20,6 +20,7 @@ class Variant:
 class Instance:
     id: str
     healthy: bool = True
+    draining: bool = False
 
 
 def test_variants_share_requests_by_weight() -> None:
@@ -53,27 +54,25 @@ def test_a_draw_just_below_one_finds_a_variant() -> None:
     assert routing.choose_variant(variants, None, 1 - 2**-53).name == "9"
 
 
-def test_models_are_spread_over_instances() -> None:
-    """Each of four instances is the first choice of about a quarter of the models."""
-    instances = [Instance(f"i-{i}") for i in range(4)]
-    first = Counter(routing.rank(f"m{i}.tar.gz", instances)[0].id for i in range(4000))
-    assert all(850 < count < 1150 for count in first.values())
+def test_of_two_drawn_instances_the_less_busy_is_taken() -> None:
+    """Every pair is drawn equally often, so that the busiest of three is never first."""
+    instances = [Instance("a"), Instance("b"), Instance("c")]
+    busy = {"a": 5, "b": 1, "c": 3}
+    orders = [
+        [each.id for each in routing.pick_any(instances, lambda i: busy[i.id], n / 600)]
+        for n in range(600)
+    ]
+    first = Counter(order[0] for order in orders)
+    assert first == {"b": 400, "c": 200}
+    assert all(sorted(order) == ["a", "b", "c"] for order in orders)
 
 
-def test_only_the_models_of_a_lost_instance_move() -> None:
-    """The order of the remaining ones stays, listed in any order, dead or gone."""
-    instances = [Instance(f"i-{i}") for i in range(4)]
-    for model in (f"m{i}" for i in range(200)):
-        before = [each.id for each in routing.rank(model, instances)]
-        gone = routing.rank(model, [each for each in reversed(instances) if each.id != "i-2"])
-        dead = routing.rank(model, [Instance(each.id, each.id != "i-2") for each in instances])
-        before.remove("i-2")
-        assert [each.id for each in gone] == before
-        assert [each.id for each in dead] == [*before, "i-2"]
-
-
-def test_any_instance_will_do_for_a_single_model() -> None:
-    """Draws spread requests over all, and the unhealthy come last."""
-    instances = [Instance("a"), Instance("b", healthy=False), Instance("c")]
-    orders = ["".join(i.id for i in routing.pick_any(instances, d)) for d in (0.0, 0.4, 0.9)]
-    assert orders == ["acb", "cab", "cab"]
+def test_the_fit_come_before_the_draining_and_those_before_the_unhealthy() -> None:
+    """Whatever is drawn, and however busy they are."""
+    sick, going = Instance("sick", healthy=False), Instance("going", draining=True)
+    fit = Instance("fit")
+    for draw in (0.0, 0.5, 0.99):
+        picked = routing.pick_any([sick, going, fit], lambda i: int(i is fit), draw)
+        assert picked == [fit, going, sick]
+    assert routing.pick_any([], lambda _: 0, 0.5) == []
+    assert set(routing.pick_any([sick], lambda _: 0, 0.5)) == {sick}

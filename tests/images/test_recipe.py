@@ -13,11 +13,12 @@ from tests.images.conftest import MakeFolder
 
 
 def test_everything_that_can_be_said(make_folder: MakeFolder) -> None:
-    """All four entries, read into a value."""
+    """All entries, read into a value."""
     folder = make_folder(
-        'requirements = "r.txt"\npython = "3.9"\n[environment]\nA = "b"\n', **{"r.txt": ""}
+        'requirements = "r.txt"\npython = "3.9"\nmodels_per_worker = 50\n[environment]\nA = "b"\n',
+        **{"r.txt": ""},
     )
-    assert recipe.read(folder) == Recipe("handler.py:handle", "r.txt", "3.9", {"A": "b"})
+    assert recipe.read(folder) == Recipe("handler.py:handle", "r.txt", "3.9", {"A": "b"}, 50)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,11 @@ def test_everything_that_can_be_said(make_folder: MakeFolder) -> None:
         ('handler = "handler.py"\npython = 3.11', "must be a text"),
         ('handler = "handler.py"\npython = "3.7"', "too old"),
         ('handler = "handler.py"\nenvironment = "A"', "table"),
+        ('handler = "handler.py"\nmodels_per_worker = 0', "= 0 must be a whole number from 1"),
+        ('handler = "handler.py"\nmodels_per_worker = 1001', "to 1000"),
+        ('handler = "handler.py"\nmodels_per_worker = true', "True must be"),
         ('handler = "handler.py"\nenvironment = {A = 1}', "A = 1"),
+        ('handler = "handler.py"\nshare_identical = "no"', "must be true or false"),
         ('handler = "handler.py"\nenvironment = {"A B" = "1"}', "A B"),
     ],
 )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socketserver
+import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from modelplex.archives.tree import Overran
 from modelplex.aws.errors import InternalDependencyException, InternalFailure, ValidationError
 from modelplex.aws.locations import FileLocation, Location, S3Location, join, parse_model_data_url
+from modelplex.core.keys import key_of
+from modelplex.instance import places
 from modelplex.instance.artifacts import Artifacts, Download, Stopped
 from modelplex.instance.spec import StoreKeys
 from modelplex.instance.store import FetchFailure, Store
@@ -22,6 +27,9 @@ from tests.instance.archives import Entry, targz
 from tests.instance.running import KEYS, MIB, S3Server
 
 Make = Callable[..., Artifacts]
+
+
+BIG = targz(*(Entry(f"{n}", os.urandom(100_000)) for n in range(10)))
 
 
 def store_at(endpoint: str, **keys: str) -> Store:
@@ -34,7 +42,9 @@ def make(tmp_path: Path) -> Make:
     """A maker of disks whose models lie in `tmp_path/models`, or in a bucket of a given store."""
     (tmp_path / "models").mkdir()
 
-    def build(store: Store | None = None, url: str = "", **limits: object) -> Artifacts:
+    def build(
+        store: Store | None = None, url: str = "", share: bool = True, **limits: object
+    ) -> Artifacts:
         location = parse_model_data_url(url or f"file://{tmp_path}/models/")
 
         def locate(model: str) -> Location:
@@ -42,7 +52,7 @@ def make(tmp_path: Path) -> Make:
 
         files = Store(StoreKeys("http://127.0.0.1:1", "us-west-2", **KEYS), (tmp_path,))
         settings = Settings.from_document(limits)
-        artifacts = Artifacts(tmp_path / "disk", store or files, locate, settings)
+        artifacts = Artifacts(tmp_path / "disk", store or files, locate, settings, share=share)
         artifacts.recover()
         return artifacts
 
@@ -53,11 +63,11 @@ def test_an_artifact_is_fetched_found_again_and_dropped(make: Make, tmp_path: Pa
     """It appears whole under an opaque name, a later life recovers it, and a drop removes it."""
     (tmp_path / "models/a.tar.gz").write_bytes(targz(Entry("f", b"x" * 5000)))
     artifacts = make()
-    size = artifacts.fetch("a.tar.gz", MIB, Download())
-    assert size == 8192
+    found = artifacts.fetch("a.tar.gz", MIB, Download())
+    assert found.disk_bytes == 8192
     assert (artifacts.folder("a.tar.gz") / "f").read_bytes() == b"x" * 5000
     assert "a.tar.gz" not in str(artifacts.folder("a.tar.gz"))
-    assert artifacts.recover() == {"a.tar.gz": 8192}
+    assert artifacts.recover() == {"a.tar.gz": found}
     artifacts.drop("a.tar.gz")
     assert artifacts.recover() == {}
     assert not artifacts.folder("a.tar.gz").exists()
@@ -162,6 +172,134 @@ def test_a_folder_is_no_archive(tmp_path: Path) -> None:
         store.open(FileLocation(tmp_path))  # type: ignore[arg-type]
 
 
+# -- byte-identical archives ----------------------------------------------------------------------
+
+
+def blocks(folder: Path) -> int:
+    """The bytes that files take on the disk, those of several names once."""
+    facts = {path.lstat().st_ino: path.lstat() for path in folder.rglob("*")}
+    return sum(each.st_blocks * 512 for each in facts.values() if not stat.S_ISDIR(each.st_mode))
+
+
+def contents(tmp_path: Path) -> list[str]:
+    """What is in the folder of contents."""
+    return [path.name for path in (tmp_path / "disk/contents").iterdir()]
+
+
+def test_copies_share_the_disk_until_the_last_one_goes(make: Make, tmp_path: Path) -> None:
+    """Also over a restart. What a model does in its own folder is its own affair."""
+    data = targz(Entry("weights", os.urandom(MIB)), Entry("code/run", b"x", mode=0o755))
+    artifacts, names = make(), [f"{n}.tar.gz" for n in range(10)]
+    for name in names:
+        (tmp_path / "models" / name).write_bytes(data)
+    found = [artifacts.fetch(name, 2 * MIB, Download()) for name in names]
+    assert len({each.content for each in found}) == 1
+    assert blocks(tmp_path / "disk") < 1.2 * MIB
+    one, other = artifacts.folder(names[0]), artifacts.folder(names[1])
+    (one / "weights").unlink()
+    (one / "cache").write_text("mine")
+    assert sorted(os.listdir(other)) == ["code", "weights"]
+    assert stat.S_IMODE((other / "weights").stat().st_mode) == 0o444
+    assert stat.S_IMODE((other / "code/run").stat().st_mode) == 0o555
+    artifacts = make()
+    assert artifacts.recover() == dict(zip(names, found, strict=True))
+    for name in names:
+        assert contents(tmp_path) == [found[0].content]
+        assert (artifacts.original(artifacts.content(name)) / "weights").stat().st_size == MIB
+        artifacts.drop(name)
+    assert contents(tmp_path) == []
+    assert blocks(tmp_path / "disk") == 0
+
+
+def test_what_the_store_calls_the_same_is_not_downloaded(
+    make: Make, tmp_path: Path, s3: S3Server
+) -> None:
+    """Equal in ETag and length, in one bucket. After the last one is gone it has to be."""
+    for name in ("a.tar.gz", "b.tar.gz", "c.tar.gz"):
+        s3.put("same", f"models/{name}", targz(Entry("f", b"x" * 5000)))
+    artifacts = make(store_at(s3.endpoint), "s3://same/models/")
+    first = artifacts.fetch("a.tar.gz", MIB, Download())
+    download = Download()
+    assert artifacts.fetch("b.tar.gz", MIB, download) == first
+    assert download.received_bytes == 0
+    assert (artifacts.folder("b.tar.gz") / "f").read_bytes() == b"x" * 5000
+    for name in ("a.tar.gz", "b.tar.gz"):
+        artifacts.drop(name)
+    assert artifacts.fetch("c.tar.gz", MIB, download) == first
+    assert download.received_bytes > 0
+
+
+def test_a_version_is_that_one_or_none(make: Make, tmp_path: Path) -> None:
+    """Two versions of a name lie beside each other; a replaced one cannot be had any more."""
+    path, store = tmp_path / "models/a.tar.gz", Store(StoreKeys("", "", "", ""), (tmp_path,))
+    location = FileLocation(PurePosixPath(path))
+    path.write_bytes(targz(Entry("f", b"old")))
+    artifacts = make()
+    old = artifacts.fetch("a.tar.gz", MIB, Download())
+    assert old.version == store.version(location)
+    path.write_bytes(targz(Entry("f", b"brand new")))
+    key = key_of("a.tar.gz", store.version(location))
+    new = artifacts.fetch(key, MIB, Download())
+    assert (artifacts.folder("a.tar.gz") / "f").read_bytes() == b"old"
+    assert (artifacts.folder(key) / "f").read_bytes() == b"brand new"
+    with pytest.raises(FetchFailure, match=r"is not the version .* any more"):
+        artifacts.fetch(key_of("a.tar.gz", old.version), MIB, Download())
+    assert artifacts.recover() == {"a.tar.gz": old, key: new}
+
+
+def test_an_s3_object_has_its_etag_as_version(s3: S3Server) -> None:
+    """Asked for alone, or with the bytes."""
+    s3.put("versions", "m.tar.gz", b"x")
+    store, location = store_at(s3.endpoint), S3Location("versions", "m.tar.gz")
+    assert store.version(location) == hashlib.md5(b"x").hexdigest()
+    assert store.open(location).version == store.version(location)
+    with pytest.raises(FetchFailure, match=r"NoSuchKey|404|there is an object"):
+        store.version(S3Location("versions", "none"))
+
+
+def test_leftovers_of_sharing_are_removed(make: Make, tmp_path: Path) -> None:
+    """A content without a model, and a model without its content."""
+    for name in ("a.tar.gz", "b.tar.gz"):
+        (tmp_path / "models" / name).write_bytes(targz(Entry("f", name.encode())))
+    artifacts = make()
+    found = {n: artifacts.fetch(n, MIB, Download()) for n in ("a.tar.gz", "b.tar.gz")}
+    (artifacts.folder("a.tar.gz").parent / "record.json").unlink()
+    places.remove(tmp_path / "disk/contents" / found["b.tar.gz"].content)
+    assert artifacts.recover() == {}
+    assert contents(tmp_path) == []
+    assert not list((tmp_path / "disk/models").iterdir())
+
+
+def test_concurrent_fetches_of_one_content_end_in_one(make: Make, tmp_path: Path) -> None:
+    """Each unpacks; whoever is first is shared by all."""
+    names = [f"{n}.tar.gz" for n in range(8)]
+    for name in names:
+        (tmp_path / "models" / name).write_bytes(BIG)
+    artifacts = make()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: artifacts.fetch(n, 10 * MIB, Download()), names))
+    assert contents(tmp_path) == [found[0].content]
+    assert blocks(tmp_path / "disk") < 1.2 * MIB
+    assert not list((tmp_path / "disk/tmp").iterdir())
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(artifacts.drop, names))
+    assert contents(tmp_path) == []
+
+
+def test_nothing_is_shared_where_that_is_not_wanted(make: Make, tmp_path: Path) -> None:
+    """Each has files of its own then, which it may write to; what was shared is fetched again."""
+    for name in ("a.tar.gz", "b.tar.gz"):
+        (tmp_path / "models" / name).write_bytes(targz(Entry("f", b"x")))
+    make().fetch("a.tar.gz", MIB, Download())
+    artifacts = make(share=False)
+    assert artifacts.recover() == {}
+    for name in ("a.tar.gz", "b.tar.gz"):
+        assert artifacts.fetch(name, MIB, Download()).content == ""
+    (artifacts.folder("a.tar.gz") / "f").write_text("changed")
+    assert (artifacts.folder("b.tar.gz") / "f").read_text() == "x"
+    assert set(artifacts.recover()) == {"a.tar.gz", "b.tar.gz"}
+
+
 # -- a store that breaks off ----------------------------------------------------------------------
 
 
@@ -189,9 +327,6 @@ def breaking_store(data: bytes, breaks: int) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-BIG = targz(*(Entry(f"{n}", os.urandom(100_000)) for n in range(10)))
 
 
 def test_a_download_that_breaks_off_is_tried_again(make: Make) -> None:

@@ -227,7 +227,7 @@ async def test_the_report(instance: Running) -> None:
     assert (row["state"], row["pid"], row["hits"], row["loads"]) == ("loaded", answer["pid"], 1, 1)
     assert row["memory_bytes"] > 0
     assert row["disk_bytes"] > 0
-    assert row["loaded_at"] <= row["last_used_at"]
+    assert abs(row["last_used_at"] - row["loaded_at"]) < 60.0  # both Unix times, of just now
 
 
 async def test_output_goes_to_the_models_own_log(instance: Running) -> None:

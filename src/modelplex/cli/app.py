@@ -22,9 +22,13 @@ COMMANDS = {
     "ls": "modelplex.cli.look:ls",
     "describe": "modelplex.cli.look:describe",
     "models": "modelplex.cli.look:models",
+    "explain": "modelplex.cli.explain:explain",
+    "rules": "modelplex.cli.rules:rules",
+    "rollback": "modelplex.cli.rules:rollback",
     "logs": "modelplex.cli.logs:logs",
     "delete": "modelplex.cli.delete:delete",
     "check": "modelplex.cli.check:check",
+    "simulate": "modelplex.cli.simulate:simulate",
     "completion": "modelplex.cli.env:completion",
 }
 

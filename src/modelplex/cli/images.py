@@ -55,8 +55,8 @@ def images(ctx: click.Context, data: Path | None, as_json: bool) -> None:
     if as_json:
         show_json([_row(image) for image in found])
         return
-    rows = [[i.name, i.hash[:12], i.python_version, i.handler, ago(i.built_at)] for i in found]
-    show_table(["NAME", "HASH", "PYTHON", "HANDLER", "BUILT"], rows, "No images: modelplex build.")
+    heads = ["NAME", "HASH", "PYTHON", "HANDLER", ">MODELS/WORKER", "BUILT"]
+    show_table(heads, [_line(image) for image in found], "No images: modelplex build.")
 
 
 @images.command()
@@ -84,6 +84,12 @@ def _store(data: Path | None) -> ImageStore:
     return ImageStore(settings_file.data_folder(data) / "images")
 
 
+def _line(image: BuiltImage) -> list[str]:
+    name, version, handler = image.name, image.python_version, image.handler
+    shared, built = str(image.models_per_worker), ago(image.built_at)
+    return [name, image.hash[:12], version, handler, shared, built]
+
+
 def _row(image: BuiltImage) -> dict[str, object]:
     return {
         "name": image.name,
@@ -93,6 +99,8 @@ def _row(image: BuiltImage) -> dict[str, object]:
         "handler": image.handler,
         "preload": list(image.preload),
         "environment": image.environment,
+        "models_per_worker": image.models_per_worker,
+        "share_identical": image.share_identical,
         "built_at": image.built_at,
     }
 

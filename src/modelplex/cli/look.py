@@ -19,6 +19,8 @@ from modelplex.cli.output import (
     size,
 )
 
+VERSION_SHOWN, REMARK_SHOWN = 8, 120  # characters; --json has all
+
 
 @click.command()
 @data_option
@@ -75,8 +77,12 @@ def models(name: str, data: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    rows = [_model(each) for each in sorted(found, key=lambda m: (m["model"], m["instance"]))]
+    found.sort(key=lambda m: (m["model"], m["instance"], m["standing"] != "serving"))
     columns = ["MODEL", "INSTANCE", "STATE", ">MEMORY", ">DISK", ">HITS", ">LOADS", "LAST USE"]
+    rows = [_model(each) for each in found]
+    if any(map(_has_versions, found)):
+        columns += ["VERSION", "STANDING", "REMARK"]
+        rows = [[*row, *_version(each)] for row, each in zip(rows, found, strict=True)]
     show_table(columns, rows, "No models yet: each is fetched when it is first invoked.")
 
 
@@ -121,6 +127,21 @@ def _instance(row: dict[str, Any]) -> list[str]:
         size(memory.get("budget")),
         size(disk.get("used")),
     ]
+
+
+def _has_versions(row: dict[str, Any]) -> bool:
+    return row["standing"] != "serving" or bool(row["candidate"] or row["rejected"])
+
+
+def _version(row: dict[str, Any]) -> list[str]:
+    """A version, what it is to its name, and what became of the others."""
+    remarks = [f"put off: {row['put_off']}"] if row.get("put_off") else []
+    for version, why in row.get("rejected", {}).items():
+        remarks.append(f"{version[:VERSION_SHOWN]} rejected: {why}")
+    shown = " | ".join(" ".join(remark.split()) for remark in remarks)
+    if len(shown) > REMARK_SHOWN:
+        shown = shown[:REMARK_SHOWN] + "…"
+    return [row["version"][:VERSION_SHOWN] or "-", row["standing"], shown or "-"]
 
 
 def _model(row: dict[str, Any]) -> list[str]:

@@ -54,20 +54,25 @@ class Target:
 
     def get(self, path: str) -> Any:
         """A signed GET of what AWS has no call for. Raises ClickException."""
+        return self.send("GET", path)
+
+    def send(self, method: str, path: str, document: object = None) -> Any:
+        """A signed call of what AWS has no call for. Raises ClickException."""
         from botocore.auth import SigV4Auth  # noqa: PLC0415
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.httpsession import URLLib3Session  # noqa: PLC0415
 
         client = self.client("sts")  # for the keys and region that boto3 finds
-        request = AWSRequest("GET", self.endpoint.rstrip("/") + path)
+        body = b"" if document is None else json.dumps(document).encode()
+        request = AWSRequest(method, self.endpoint.rstrip("/") + path, data=body)
         keys = client._request_signer._credentials  # what boto3 itself signs with
         SigV4Auth(keys, "modelplex", client.meta.region_name).add_auth(request)
         answer = URLLib3Session(timeout=READ_TIMEOUT_S).send(request.prepare())
-        document = json.loads(answer.content or b"{}")
+        found = json.loads(answer.content or b"{}")
         if answer.status_code != 200:
-            text = document.get("message") or document.get("Message") or answer.text
+            text = found.get("message") or found.get("Message") or answer.text
             raise click.ClickException(str(text))
-        return document
+        return found
 
 
 def find(data: Path | None) -> Target:

@@ -19,6 +19,7 @@ from modelplex.control.realm import Realm
 from modelplex.control.reconciler import Reconciler
 from modelplex.control.records import Records
 from modelplex.control.specs import Specs
+from modelplex.control.wishes import Wishes
 from modelplex.http.messages import Request, Response, explain
 from modelplex.http.server import Server, ServerLimits, serve
 from modelplex.images.store import ImageStore
@@ -41,6 +42,7 @@ class Control:
         logs = Logs(settings.data / "logs", settings.account, settings.region)
         self._calls = Calls(realm, logs, self.snapshots.changes)
         self._observatory = Observatory(realm, fleet)
+        self.wishes = Wishes(realm, fleet)
         self._settings = settings
 
     async def handle(self, request: Request) -> Response:
@@ -54,9 +56,24 @@ class Control:
             case "GET", ["snapshot"]:
                 headers = [(b"content-type", b"application/json")]
                 return Response(200, headers, await self.snapshots.newest())
+            case _, ["modelplex", "endpoints", _, "rules"] | [
+                "modelplex",
+                "endpoints",
+                _,
+                "models",
+                _,
+                "rollback",
+            ]:
+                return await self.wishes.answer(request)
             case _, ["modelplex", *_]:
                 return await self._observatory.answer(request)
         return explain(404, f"There is no {request.method} {request.path.decode('latin-1')}.")
+
+    async def run(self) -> None:
+        """Make promises true and deliver wishes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.reconciler.run())
+            group.create_task(self.wishes.run())
 
     async def serve(self, address: str) -> Server:
         """Listen on an address."""
@@ -77,15 +94,15 @@ async def run(data: Path) -> None:
     records = Records(data / "records.sqlite")
     provider = Processes(data, settings.stop_timeout_s)
     control = Control(settings, provider, records)
-    reconciling = asyncio.create_task(control.reconciler.run())
-    reconciling.add_done_callback(lambda _: stop.set())  # without it, control is of no use
+    running = asyncio.create_task(control.run())
+    running.add_done_callback(lambda _: stop.set())  # without it, control is of no use
     server = await control.serve(f"unix:{data / 'run' / 'control.sock'}")
     log.info("control.started", extra={"data": str(data)})
     await stop.wait()
     await server.close(_DRAIN_S)
-    reconciling.cancel()
+    running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await reconciling
+        await running
     await provider.close()
     records.close()
     log.info("control.stopped")

@@ -59,6 +59,11 @@ class Fleet:
         heard = self._listeners.get(instance)
         return await heard[1].ask(target) if heard else None
 
+    async def tell(self, instance: str, target: str, document: object) -> bool:
+        """PUT a document to an instance; whether it took it."""
+        heard = self._listeners.get(instance)
+        return heard is not None and await heard[1].call("PUT", target, document) is not None
+
     # -- news ------------------------------------------------------------------------------------
 
     async def watch(self, provider: Provider) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 import modelplex
 from modelplex.aws import tokens
@@ -48,8 +48,12 @@ class Observatory:
                     return _json({"models": await self._models(name)})
                 case "GET", ["endpoints", name, "instances"]:
                     return _json({"instances": await self._instances(name)})
+                case "GET", ["endpoints", name, "explain"]:
+                    return _json({"instances": await self._explain(name, query["model"][0])})
                 case "GET", ["endpoints", name, "events"]:
                     return _json(await self._events(name, query.get("after", [""])[0]))
+        except KeyError as error:
+            return explain(400, f"The query lacks {error}.")
         except NotThere as error:
             return explain(404, str(error))
         except ValueError as error:
@@ -84,6 +88,14 @@ class Observatory:
                 **{key: value for key, value in (report or {}).items() if key != "models"},
             }
             for (variant, instance), report in reports.items()
+        ]
+
+    async def _explain(self, name: str, model: str) -> list[Document]:
+        answers = await self._ask(name, f"/explain?model={quote(model, safe='')}")
+        return [
+            {"instance": instance, "variant": variant, **answer}
+            for (variant, instance), answer in answers.items()
+            if answer is not None
         ]
 
     async def _events(self, name: str, token: str) -> Document:

@@ -54,8 +54,12 @@ class Listener:
 
     async def ask(self, target: str) -> Any | None:
         """The instance's answer to a GET, or None when there is none in time."""
+        return await self.call("GET", target)
+
+    async def call(self, method: str, target: str, document: object = None) -> Any | None:
+        """The instance's answer, or None when it refused or there is none in time."""
         try:
-            status, answer = await self._client.json("GET", target, timeout_s=_PING_S)
+            status, answer = await self._client.json(method, target, document, timeout_s=_PING_S)
         except (OSError, BadMessage):  # TimeoutError is an OSError
             return None
         return answer if status == 200 else None

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from modelplex.control import deployments
+from modelplex.control import deployments, rules
 from modelplex.control.deployments import Deployment, Variant
 from modelplex.control.fleet import Fleet
 from modelplex.control.provider import Provider, ProviderFailed
@@ -134,7 +134,9 @@ class Reconciler:
         log.info("instance.start", extra={"instance": instance, "endpoint": deployment.name})
         before = self.fleet.processes.get(instance)
         try:
-            await self._provider.start(self._specs.document(deployment, variant, instance))
+            spec = self._specs.document(deployment, variant, instance)
+            spec["rules"] = rules.of(self._records, deployment.record.arn)
+            await self._provider.start(spec)
         except ProviderFailed as error:
             self.fleet.count_end(instance, time.time(), str(error))
         else:  # until that is told, the plan would ask for it again

@@ -20,7 +20,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-VERSION = 1  # of the tables below; a file of another version is refused, not guessed at
+VERSION = 2  # of the tables below; a file of a later version is refused, not guessed at
 
 _TABLES = """
 CREATE TABLE records (
@@ -42,6 +42,13 @@ CREATE TABLE tags (
     UNIQUE (arn, key)
 );
 """
+_SINCE_2 = """
+CREATE TABLE rules (
+    arn TEXT PRIMARY KEY COLLATE NOCASE REFERENCES records (arn) ON DELETE CASCADE,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+_STEPS = (_TABLES, _SINCE_2)  # what each version adds to the one before
 _COLUMNS = "kind, name, arn, document, created_at, modified_at, status, reason"
 
 
@@ -85,15 +92,15 @@ class Records:
     def _create_tables(self, path: Path | str) -> None:
         with self.transaction():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
+            if version > VERSION:
                 raise RuntimeError(
                     f"{path} has tables of version {version}; this modelplex knows version "
                     f"{VERSION}. Start the modelplex that wrote it, or move the file away."
                 )
-            if version == 0:
-                for statement in _TABLES.split(";\n"):
+            for step in _STEPS[version:]:
+                for statement in step.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
+            self._db.execute(f"PRAGMA user_version={VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -156,7 +163,7 @@ class Records:
         self._db.execute(sql, (status, reason, now(), arn))
 
     def delete(self, arn: str) -> None:
-        """Remove a record and its tags."""
+        """Remove a record, its tags and its rules."""
         self._db.execute("DELETE FROM records WHERE arn = ?", (arn,))
 
     def tags(self, arn: str) -> dict[str, str]:
@@ -176,6 +183,19 @@ class Records:
         """Take tags away; keys that a record does not have are passed over."""
         sql = "DELETE FROM tags WHERE arn = ? AND key = ?"
         self._db.executemany(sql, [(arn, key) for key in keys])
+
+    def rules(self, arn: str) -> Document | None:
+        """What is wanted for the models of an endpoint; None if nothing was ever said."""
+        found = self._db.execute("SELECT document FROM rules WHERE arn = ?", (arn,)).fetchone()
+        return None if found is None else dict(json.loads(found[0]))
+
+    def set_rules(self, arn: str, document: Document) -> None:
+        """Replace what is wanted for the models of an endpoint."""
+        sql = (
+            "INSERT INTO rules (arn, document) VALUES (?, ?) "
+            "ON CONFLICT (arn) DO UPDATE SET document = excluded.document"
+        )
+        self._db.execute(sql, (arn, json.dumps(document, separators=(",", ":"))))
 
     def close(self) -> None:
         """Close the file; the log is folded into it."""

@@ -49,6 +49,8 @@ class Specs:
                 "python": str(image.python),
                 "handler": image.handler,
                 "preload": list(image.preload),
+                "models_per_worker": image.models_per_worker,
+                "share_identical": image.share_identical,
             },
             "environment": {**image.environment, **variant.environment},
             "mode": "MultiModel" if variant.multi_model else "SingleModel",

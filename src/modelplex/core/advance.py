@@ -2,25 +2,33 @@
 
 Those who wait are served strictly by ticket. Somebody small does not overtake somebody large who
 waits for room: it would find room over and over while the large one starves.
+
+A load that hotter models would have to pay for waits for a moment, in case they cool or room comes
+by itself: as long as their reloads would take, since then leaving them costs no less than waiting,
+and at most `Limits.hot_wait_s`. That time counts from its oldest request. Whoever stands in front
+has waited longer, and has used up its own time earlier; so of all such waits in a line together
+nobody feels more than `hot_wait_s`, and then the oldest ticket goes first as ever.
 """
 
 from __future__ import annotations
 
 import math
 
-from modelplex.core import room
+from modelplex.core import regroup, room, succession
 from modelplex.core.budget import Budget
 from modelplex.core.events import Reason, Refusal
-from modelplex.core.holdings import Holdings
+from modelplex.core.holdings import PAUSE_MAX_S, Holdings
 from modelplex.core.model import Model, State
 
 
 def advance(here: Holdings, now: float) -> None:
     """Let those in front take their next step, and order room made where they lack it."""
     here.retry_at = None
+    succession.retry(here, now)
     _relieve(here, now)
     _refuse_hopeless(here)
     _start_loads(here, now, before=_start_fetches(here, now))
+    regroup.advance(here, now)
 
 
 def _relieve(here: Holdings, now: float) -> None:
@@ -46,7 +54,8 @@ def _refuse_hopeless(here: Holdings) -> None:
         if room.ceiling_bytes(here, here.memory, model) > 0:
             break
         here.leave_line(model)
-        here.refuse(model, Refusal.OUT_OF_MEMORY, "pinned models hold all of the memory")
+        sentence = "pinned models hold all of the memory"
+        here.refuse(model, Refusal.OUT_OF_MEMORY, sentence, PAUSE_MAX_S)
         here.settle(model)
 
 
@@ -75,30 +84,56 @@ def _start_loads(here: Holdings, now: float, before: float) -> None:
     """Load the first in line, as long as their tickets are older than `before`."""
     while here.load_line and len(here.loading) < here.limits.loads_max:
         model = here.models[here.load_line.first]
-        needed = room.memory_needed(here, model)
+        worker, extra = regroup.worker_for(here, model, now)
+        needed = room.memory_needed(here, model, extra)
         if needed <= 0 or (model.ticket or 0) > before:
             break
         if needed > here.memory.free_bytes:
             _make_memory_room(here, model, needed, now)
             break
-        here.load(model, needed, now)
+        here.load(model, needed, now, worker)
 
 
 def _make_memory_room(here: Holdings, model: Model, needed: int, now: float) -> None:
     if (missing := here.memory.missing_bytes(needed)) <= 0:
         return
-    victims = room.choose(room.memory_candidates(here, now), missing)
-    for victim in victims:
-        here.drain(victim, Reason.MEMORY, model.name, now)
+    victims = room.choose(room.sparing(here, model, room.memory_candidates(here, now)), missing)
     if not victims:
-        _retry_after_turn(here, now)
+        here.wake(here.next_victim_at(now))
+    elif (patient_until := _patient_until(here, model, needed, victims, now)) > now:
+        here.wake(patient_until)
+    else:
+        for victim in victims:
+            here.drain(victim, Reason.MEMORY, model.name, now)
+
+
+def _patient_until(
+    here: Holdings, model: Model, needed: int, victims: list[Model], now: float
+) -> float:
+    """Until when a load waits because hot models would have to go for it."""
+    if not model.queue:
+        return now  # it is promised: who asked for it was told to come back
+    oldest_at = next(iter(model.queue.values()))
+    longest_s = here.limits.hot_wait_s
+    if oldest_at + longest_s <= now:
+        return now
+    cost_s = model.usage.load_s or here.past.load_s
+    worth = here.memory_ranking.policy.score(model.name, model.usage, needed, cost_s)
+    hot = [each for each in victims if _is_hot(here, each, worth, now - longest_s)]
+    return oldest_at + min(sum(each.usage.load_s for each in hot), longest_s)
+
+
+def _is_hot(here: Holdings, model: Model, worth: float, since: float) -> bool:
+    """Whether it is worth more than that, and was asked for more than once since then."""
+    return model.usage.before_at > since and here.memory_ranking.score(model) > worth
 
 
 def _make_disk_room(here: Holdings, model: Model, needed: int, now: float) -> bool:
     """Order out who holds the room that a model needs; whether they suffice."""
     if (missing := here.disk.missing_bytes(needed)) <= 0:
         return True
-    victims = room.choose(room.disk_candidates(here, model.ticket or 0, now), missing)
+    candidates = room.disk_candidates(here, model.ticket or 0, now)
+    victims = room.choose(room.sparing(here, model, candidates), missing)
     for victim in victims:
         match victim.state:
             case State.ON_DISK:
@@ -108,11 +143,5 @@ def _make_disk_room(here: Holdings, model: Model, needed: int, now: float) -> bo
             case _:
                 pass  # on its way out of memory; it can be dropped when it is out
     if not victims:
-        _retry_after_turn(here, now)
+        here.wake(here.next_victim_at(now))
     return bool(victims)
-
-
-def _retry_after_turn(here: Holdings, now: float) -> None:
-    """Look again when the next busy model that keeps its place has had its turn."""
-    ends = [model.turn_ends for model in here.loaded.values() if model.turn_ends > now]
-    here.retry_at = min(ends, default=None)

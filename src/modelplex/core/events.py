@@ -92,9 +92,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The owner wants the version before the one that serves."""
+    """The owner wants the version before this one; "" means the one that serves."""
 
     name: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Recovered:
     disk_bytes: int
     content: str = ""  # equal for byte-identical artifacts, which share their place; "": unknown
     version: str = ""  # the store's ETag; "": unknown
+    alone: bool = False  # what it brings along forbids that it shares a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Fetched:
     disk_bytes: int
     content: str = ""
     version: str = ""
+    alone: bool = False  # what it brings along forbids that it shares a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,15 @@ class FetchOverran:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """The artifact could not be had; nothing of it is left on the disk."""
+    """The artifact could not be had; nothing of it is left on the disk.
+
+    `passing` says that the artifact itself is not at fault (there is no such object yet, the store
+    is away): another try makes sense at once, so it does not count towards quarantine.
+    """
 
     model: str
     failure: object
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from modelplex.core.policies import POLICIES
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -23,8 +25,8 @@ class Limits:
     cache_enabled: bool = True  # ModelCacheSetting; else a model leaves after its last answer
     turn_max_s: float = 1.0  # longest that a busy model keeps its place: see `room.busy`
     answers_max: int = 64  # requests forwarded at once, of all models
-    policy: str = "lru"  # of `policies.POLICIES`: who leaves memory and disk first
-    usage_half_life_s: float = 600.0  # how fast a model's past requests count for less
+    policy: str = "adaptive"  # of `policies.POLICIES`: who leaves memory and disk first
+    usage_half_life_s: float = 86_400.0  # how fast a model's past requests count for less
     quarantine_after: int = 3  # failures or crashes in a row
     quarantine_max_s: float = 600.0  # longest pause of a model that goes on failing
     hot_wait_s: float = 2.0  # longest that a load waits which only hotter models could pay for
@@ -35,3 +37,6 @@ class Limits:
         for name, value in asdict(self).items():
             if type(value) is int and value < 1:
                 raise ValueError(f"{name} is {value}; it has to be at least 1")
+        if self.policy not in POLICIES:
+            names = ", ".join(POLICIES)
+            raise ValueError(f"policy is {self.policy!r}; it has to be one of {names}")

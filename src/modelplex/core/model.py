@@ -6,11 +6,13 @@ ABSENT -> FETCHING -> ON_DISK -> LOADING -> LOADED -> DRAINING -> UNLOADING -> O
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 
-from modelplex.core.events import Reason, Refusal
+from modelplex.core.events import Reason
+from modelplex.core.quarantine import Pause
+from modelplex.core.rules import DEFAULT, Rule
+from modelplex.core.usage import Usage
 
 
 class State(Enum):
@@ -38,6 +40,8 @@ AT_REST = (State.ABSENT, State.ON_DISK)  # no order is open: it waits in a line,
 AT_WORK = (State.FETCHING, State.LOADING)
 IN_MEMORY = (State.LOADING, State.LOADED, State.DRAINING, State.UNLOADING)
 
+_NOBODY: dict[int, float] = {}  # of most models; an empty one is replaced, never written to
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -53,6 +57,9 @@ class Row:
     in_flight: int
     last_used_at: float | None
     loaded_at: float | None
+    failures: int  # in a row, that count towards quarantine
+    refused_until: float | None  # requests are refused at once until then, for this reason:
+    reason: str
 
 
 @dataclass(slots=True, eq=False)
@@ -61,26 +68,30 @@ class Model:
 
     name: str
     state: State = State.ABSENT
-    queue: OrderedDict[int, None] = field(default_factory=OrderedDict)  # not forwarded, FIFO
-    in_flight: set[int] = field(default_factory=set)  # forwarded to the worker of now
+    queue: dict[int, float] = field(default_factory=lambda: _NOBODY)  # not forwarded; came when
+    in_flight: dict[int, float] = field(default_factory=lambda: _NOBODY)  # forwarded when
+    rule: Rule = DEFAULT  # what the owner wants for its name
+    usage: Usage = field(default_factory=Usage)
+    pause: Pause | None = None  # after a failure, or while it is refused
     ticket: int | None = None  # its place among those who wait; None: nobody waits
     promised: bool = False  # goes on without a request: pinned, or somebody was told to come back
-    pinned: bool = False  # never a victim
+    wanted: bool = False  # the instance itself needs it: see `events.Wanted`
+    pinned: bool = False  # wanted, or so says its rule: never a victim
+    worked: bool = False  # got a request since it was loaded
     cancelled: bool = False  # the work under way is given up, its end not yet reported
     work_since: float = 0.0
     work_ends: float = 0.0  # the deadline of the fetch or load under way
     work_spent_s: float = 0.0  # by the steps before this one, towards the same load
-    turn_ends: float = 0.0  # until then it is not drained while it has work
+    turn_ends: float = 0.0  # until then it is a victim only if idle, and if nobody else will do
+    fair_at: float = 0.0  # where its next turn begins: see `turns`
     leaves_for: tuple[Reason, str | None] = (Reason.MEMORY, None)  # while it drains
     known_memory_bytes: int = 0  # as last measured; 0: never
     least_memory_bytes: int = 0  # a load with less ran out of memory
-    refused_until: float = 0.0  # it is larger than all the room, or failed behind a promise
-    refused_with: tuple[Refusal, object] = (Refusal.FAILED, None)  # meanwhile
     known_disk_bytes: int = 0  # as last fetched; 0: never
     least_disk_bytes: int = 0  # a fetch with less overran
+    content: str = ""  # equal for byte-identical artifacts; "": unknown
     hits: int = 0  # requests forwarded
     loads: int = 0
-    last_used_at: float | None = None  # when it last got a request
     loaded_at: float | None = None
 
     def __repr__(self) -> str:
@@ -97,15 +108,45 @@ class Model:
         return bool(self.queue) or self.promised
 
     @property
-    def worked(self) -> bool:
-        """Whether it got a request since it was loaded."""
-        return (self.last_used_at or 0.0) >= (self.loaded_at or 0.0) and self.hits > 0
+    def stays_until(self) -> float:
+        """Until then its rule forbids to take it out of memory for another's sake."""
+        return (self.loaded_at or 0.0) + self.rule.residency_min_s
 
     @property
     def forgettable(self) -> bool:
         """Whether nothing was learned of it: a name that somebody made up leaves nothing behind."""
-        learned = self.known_disk_bytes or self.least_disk_bytes or self.refused_until
-        return not (learned or self.pinned)
+        return not (self.known_disk_bytes or self.least_disk_bytes or self.pause or self.wanted)
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it failed too often to be tried by more than one request at a time."""
+        return self.pause is not None and self.pause.quarantines
+
+    def is_refused(self, now: float) -> bool:
+        """Whether requests are refused at once: after a failure, or while another one tries it."""
+        pause = self.pause
+        if pause is None:
+            return False
+        if pause.quarantines:
+            return now < pause.until or self.called_for or bool(self.in_flight)
+        return self.ticket is None and now < pause.until
+
+    def enqueue(self, request: int, now: float) -> None:
+        """Let a request wait, behind all others."""
+        if not self.queue:
+            self.queue = {}
+        self.queue[request] = now
+
+    def begin(self, request: int, now: float) -> None:
+        """Note that the worker has a request."""
+        if not self.in_flight:
+            self.in_flight = {}
+        self.in_flight[request] = now
+
+    def leave_worker(self) -> None:
+        """Its worker is gone, with all that it had."""
+        self.in_flight = _NOBODY
+        self.worked = False
 
     def end_journey(self) -> None:
         """It has arrived in memory, or nobody calls for it any more."""
@@ -123,6 +164,9 @@ class Model:
             loads=self.loads,
             waiting=len(self.queue),
             in_flight=len(self.in_flight),
-            last_used_at=self.last_used_at,
+            last_used_at=self.usage.last_at if self.hits else None,
             loaded_at=self.loaded_at,
+            failures=self.pause.failures if self.pause else 0,
+            refused_until=self.pause.until if self.pause else None,
+            reason=str(self.pause.failure) if self.pause else "",
         )

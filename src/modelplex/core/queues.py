@@ -25,9 +25,9 @@ class Requests:
     def __contains__(self, request: int) -> bool:
         return request in self.waiting or request in self.forwarded
 
-    def enqueue(self, request: int, model: Model) -> None:
+    def enqueue(self, request: int, model: Model, now: float) -> None:
         self.waiting[request] = model
-        model.queue[request] = None
+        model.enqueue(request, now)
 
     def await_load(self, request: int, now: float) -> None:
         self.deadlines[request] = now + self.ready_timeout_s
@@ -51,8 +51,8 @@ class Requests:
 
     def next(self, model: Model) -> int:
         """Take the one that has waited longest for this model out of its queue."""
-        request, _ = model.queue.popitem(last=False)
-        del self.waiting[request]
+        request = next(iter(model.queue))
+        del model.queue[request], self.waiting[request]
         return request
 
     def overdue(self, now: float) -> Iterator[int]:
@@ -89,6 +89,10 @@ class Line:
         insort(self.places, (ticket, model))
 
     def remove(self, ticket: int, model: str) -> None:
-        index = bisect_left(self.places, (ticket, model))
+        index = self.before(ticket, model)
         assert self.places[index] == (ticket, model), f"{model} is not in this line"
         del self.places[index]
+
+    def before(self, ticket: int, model: str) -> int:
+        """How many go first."""
+        return bisect_left(self.places, (ticket, model))

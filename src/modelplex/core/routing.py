@@ -5,8 +5,7 @@ Everything random is an argument: `draw` is a number from 0 up to, but not inclu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -28,6 +27,9 @@ class Instance(Protocol):
 
     @property
     def healthy(self) -> bool: ...
+
+    @property
+    def draining(self) -> bool: ...
 
 
 V = TypeVar("V", bound=Variant)
@@ -60,22 +62,27 @@ def choose_variant(variants: Sequence[V], target_variant: str | None, draw: floa
     return eligible[-1]
 
 
-def rank(model: str, instances: Sequence[I]) -> list[I]:
-    """Where a model should be, best first; the others are where it goes when the best are gone.
+def tier(instance: Instance) -> int:
+    """How fit for requests: 0, the best; 1, going to be stopped; 2, unhealthy.
 
-    Rendezvous hashing: every instance draws its own number for the model, and the highest wins. So
-    when an instance goes away only its models move, and when it is back only they come back.
+    Unhealthy ones are the last, yet they are not out: after control's restart all look so for a
+    moment.
     """
-    name = model.encode()
-    return sorted(instances, key=lambda each: (each.healthy, _score(name, each.id)), reverse=True)
+    if not instance.healthy:
+        return 2
+    return 1 if instance.draining else 0
 
 
-def _score(model: bytes, instance: str) -> bytes:
-    return blake2b(instance.encode() + b"\0" + model, digest_size=8).digest()
+def pick_any(instances: Sequence[I], in_flight: Callable[[I], int], draw: float) -> list[I]:
+    """Where to go when every instance has the same model: of two drawn ones the less busy.
 
-
-def pick_any(instances: Sequence[I], draw: float) -> list[I]:
-    """Where to go when every instance has the same model: healthy ones first, evenly spread."""
-    start = int(draw * len(instances))
-    turned = [*instances[start:], *instances[:start]]
-    return sorted(turned, key=lambda instance: not instance.healthy)
+    The fittest come first; `in_flight` is what an instance has to do.
+    """
+    order = sorted(instances, key=tier)
+    count = len([each for each in order if tier(each) == tier(order[0])])
+    if count < 2:
+        return order
+    one = int(draw * count)
+    other = (one + 1 + int((draw * count - one) * (count - 1))) % count
+    first = min(order[one], order[other], key=in_flight)
+    return [first, *[each for each in order if each is not first]]

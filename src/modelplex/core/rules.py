@@ -20,6 +20,15 @@ class Rule:
     queue_max: int = 0  # waiting requests; 0: the instance's queue_per_model_max
     refresh: bool = False  # follow changes of the artifact under the same key
 
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight of {self.pattern} is {self.weight}; it has to be above 0")
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the pattern matches nothing but itself."""
+        return not any(sign in self.pattern for sign in "*?[")
+
 
 DEFAULT = Rule("*")
 

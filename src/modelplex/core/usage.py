@@ -16,6 +16,7 @@ class Usage:
     before_at: float = 0.0  # the one before that
     fetch_s: float = 0.0
     load_s: float = 0.0
+    handle_s: float = 0.0  # from being forwarded to being answered
 
     def used(self, now: float, half_life_s: float) -> None:
         """Another request."""
@@ -31,6 +32,10 @@ class Usage:
     def loaded(self, seconds: float) -> None:
         """The model was loaded from the disk in so many seconds."""
         self.load_s = _mean(self.load_s, seconds)
+
+    def handled(self, seconds: float) -> None:
+        """A request was answered in so many seconds."""
+        self.handle_s += 0.3 * (seconds - self.handle_s) if self.handle_s else seconds
 
 
 def _mean(known: float, seen: float) -> float:

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from pathlib import Path
 from modelplex import logs as logging_setup
 from modelplex import settings as settings_file
 from modelplex.aws.signatures import Keys, Verifier
+from modelplex.core.placement import PlacementLimits
 from modelplex.gateway.control import Control
 from modelplex.gateway.delivery import Delivery
 from modelplex.gateway.door import Door
 from modelplex.gateway.fleet import Fleet
+from modelplex.gateway.routes import Routes
 from modelplex.gateway.runtime import Runtime
 from modelplex.gateway.s3 import S3, EmbeddedStore, ExternalStore
 from modelplex.http.client import Client, ClientLimits
@@ -61,16 +64,19 @@ async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
     fleet = Fleet(control)
     answer_s = settings.model_ready_timeout_s + settings.invocation_timeout_s + _MARGIN_S
     delivery = Delivery(fleet, settings.connections_max, answer_s)
+    clock = asyncio.get_running_loop().time
+    routes = Routes(_placement_limits(settings), clock, random.random)
     s3 = S3(_store(settings, data))
     door = Door(
         Verifier(keys, settings.clock_skew_s),
-        Runtime(fleet, delivery, settings.account),
+        Runtime(fleet, delivery, routes, settings.account),
         s3,
         Control(control, settings.waiter_hold_s + _MARGIN_S),
         body_bytes_max=settings.body_bytes_max,
         control_body_bytes_max=settings.control_body_bytes_max,
     )
-    tasks = [asyncio.create_task(fleet.follow()), asyncio.create_task(_sweep(delivery))]
+    sweep = _sweep(fleet, delivery, routes)
+    tasks = [asyncio.create_task(fleet.follow()), asyncio.create_task(sweep)]
     try:
         yield door
     finally:
@@ -89,10 +95,21 @@ def die_with_parent() -> None:
         raise SystemExit("The supervisor is gone.")
 
 
-async def _sweep(delivery: Delivery) -> None:
+async def _sweep(fleet: Fleet, delivery: Delivery, routes: Routes) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
+        routes.sweep(fleet)
         await delivery.sweep()
+
+
+def _placement_limits(settings: Settings) -> PlacementLimits:
+    return PlacementLimits(
+        imbalance=settings.placement_imbalance,
+        utilisation=settings.placement_utilisation,
+        window_s=settings.placement_window_s,
+        hold_s=settings.placement_hold_s,
+        models_max=settings.placement_models_max,
+    )
 
 
 def _address(settings: Settings) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
 
 from modelplex.aws.errors import InternalFailure, ServiceUnavailable
 from modelplex.gateway.fleet import Fleet, Instance, Variant
+from modelplex.gateway.routes import Route
 from modelplex.http.client import Client, ClientLimits, ClientResponse
 from modelplex.http.errors import BadMessage, ConnectFailed, ConnectionLost
 from modelplex.http.messages import Header, first
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 DOWN_S = 1.0  # an instance that could not be reached is left alone for so long
 PATIENCE_S = 10.0  # after the first failure; the reconciler makes a new instance meanwhile
-
-Order = Callable[[Sequence[Instance]], Sequence[Instance]]  # the instance to try first, first
 
 
 class _Unreached(Exception):
@@ -42,17 +40,17 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
 
     async def send(
-        self, endpoint: str, variant: Variant, order: Order, headers: list[Header], body: bytes
+        self, endpoint: str, variant: Variant, route: Route, headers: list[Header], body: bytes
     ) -> ClientResponse:
         """An instance's answer. ServiceUnavailable if none can be had, or if one died over it."""
         deadline: float | None = None
         while True:
-            instance = self._choose(variant, order)
+            instance = self._choose(variant, route)
             if instance is not None:
                 try:
-                    return await self._attempt(instance, headers, body)
+                    return await self._attempt(instance, route, headers, body)
                 except _Unreached as error:
-                    self._leave_alone(instance, str(error))
+                    self._leave_alone(instance, route, str(error))
             if deadline is None:
                 deadline = self._loop.time() + PATIENCE_S
             elif self._loop.time() > deadline:
@@ -62,7 +60,7 @@ class Delivery:
                 )
             if instance is None:
                 await self._fleet.changed(DOWN_S / 4)
-                variant = self._newest(endpoint, variant)
+            variant = self._newest(endpoint, variant)
 
     async def sweep(self) -> None:
         """Forgets instances that are no longer in the fleet, once they have answered all."""
@@ -79,13 +77,13 @@ class Delivery:
         for client in self._clients.values():
             await client.close()
 
-    def _choose(self, variant: Variant, order: Order) -> Instance | None:
+    def _choose(self, variant: Variant, route: Route) -> Instance | None:
         """The first instance in order that is not left alone at the moment.
 
         Unhealthy ones come last, yet do come: after control's restart all look so for a moment.
         """
         now = self._loop.time()
-        for instance in order(variant.instances):
+        for instance in route.order(variant):
             if self._down_until.get(instance.socket, 0.0) <= now:
                 return instance
         return None
@@ -95,12 +93,24 @@ class Delivery:
         same = [v for v in known.variants if v.name == variant.name] if known else []
         return same[0] if same else variant
 
-    def _leave_alone(self, instance: Instance, reason: str) -> None:
+    def _leave_alone(self, instance: Instance, route: Route, reason: str) -> None:
+        route.lost(instance)
         self._down_until[instance.socket] = self._loop.time() + DOWN_S
         log.warning("instance.unreached", extra={"instance": instance.id, "reason": reason})
 
     async def _attempt(
-        self, instance: Instance, headers: list[Header], body: bytes
+        self, instance: Instance, route: Route, headers: list[Header], body: bytes
+    ) -> ClientResponse:
+        answer = None
+        route.sent(instance)
+        try:
+            answer = await self._exchange(instance, route, headers, body)
+        finally:
+            route.answered(instance, answer)
+        return answer
+
+    async def _exchange(
+        self, instance: Instance, route: Route, headers: list[Header], body: bytes
     ) -> ClientResponse:
         client = self._clients.get(instance.socket)
         if client is None:
@@ -121,7 +131,7 @@ class Delivery:
         except ConnectionLost as error:
             if error.unread or said[-1:] == [b"waiting"]:
                 raise _Unreached(str(error)) from error
-            self._leave_alone(instance, str(error))
+            self._leave_alone(instance, route, str(error))
             raise ServiceUnavailable(
                 f"Instance {instance.id} was lost while it may have been answering this request."
             ) from error

@@ -24,11 +24,12 @@ _ERRORS = (OSError, BadMessage, ValueError, KeyError, TypeError)  # TimeoutError
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance of a variant, and its Unix socket."""
+    """One instance of a variant, and its Unix socket. `draining`: it is going to be stopped."""
 
     id: str
     socket: str
     healthy: bool
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,11 @@ def _endpoint(name: str, document: dict[str, Any]) -> Endpoint:
 
 
 def _variant(document: dict[str, Any]) -> Variant:
-    instances = tuple(
-        Instance(i["id"], i["socket"], bool(i["healthy"])) for i in document["instances"]
-    )
+    instances = tuple(_instance(each) for each in document["instances"])
     multi_model = bool(document["multi_model"])
     return Variant(document["name"], float(document["weight"]), multi_model, instances)
+
+
+def _instance(document: dict[str, Any]) -> Instance:
+    healthy, draining = bool(document["healthy"]), bool(document.get("draining"))
+    return Instance(document["id"], document["socket"], healthy, draining)

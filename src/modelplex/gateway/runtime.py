@@ -12,9 +12,10 @@ from urllib.parse import unquote
 from modelplex.aws import shapes
 from modelplex.aws.errors import ValidationError
 from modelplex.core import routing
-from modelplex.gateway.delivery import Delivery, Order
+from modelplex.gateway.delivery import Delivery
 from modelplex.gateway.fleet import Endpoint, Fleet, Variant
 from modelplex.gateway.forwarding import passed
+from modelplex.gateway.routes import Routes
 from modelplex.gateway.services import RUNTIME_PATH
 from modelplex.http.messages import Header, Request, Response, first
 
@@ -93,11 +94,13 @@ class Runtime:
         self,
         fleet: Fleet,
         delivery: Delivery,
+        routes: Routes,
         account: str,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._fleet = fleet
         self._delivery = delivery
+        self._routes = routes
         self._account = account
         self._draw = draw
 
@@ -113,8 +116,9 @@ class Runtime:
         variant = _variant(endpoint, call.variant, self._draw())
         _check_target(endpoint.name, variant, call.model)
         id_header = (b"x-amzn-requestid", request_id.encode())
+        route = self._routes.route(endpoint.name, variant, call.model)
         answer = await self._delivery.send(
-            endpoint.name, variant, self._order(call.model), [*call.headers, id_header], body
+            endpoint.name, variant, route, [*call.headers, id_header], body
         )
         response = passed(answer)
         response.headers.append((b"x-amzn-invoked-production-variant", variant.name.encode()))
@@ -132,12 +136,6 @@ class Runtime:
                 f"{endpoint.status}."
             )
         return endpoint
-
-    def _order(self, target: str | None) -> Order:
-        if target is not None:
-            return lambda instances: routing.rank(target, instances)
-        draw = self._draw()
-        return lambda instances: routing.pick_any(instances, draw)
 
 
 def _call(request: Request) -> _Call:

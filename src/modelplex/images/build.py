@@ -103,6 +103,8 @@ def _fill(target: Path, plan: Plan, digest: str, progress: Progress) -> None:
         "handler": recipe.handler,
         "preload": environment.preload(env, code, recipe.handler),
         "environment": recipe.environment,
+        "models_per_worker": recipe.models_per_worker,
+        "share_identical": recipe.share_identical,
         "python": plan.version,
         "built_at": time.time(),
     }

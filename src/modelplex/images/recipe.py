@@ -14,6 +14,7 @@ from typing import Any
 
 IGNORED = frozenset({"__pycache__", ".git"})
 OLDEST_PYTHON = (3, 8)  # what modelplex.runtime needs
+MODELS_PER_WORKER_MAX = 1000
 
 _CHUNK_BYTES = 1 << 20
 
@@ -30,6 +31,8 @@ class Recipe:
     requirements: str | None = None  # a file in the folder
     python: str | None = None  # "3.11"; None: the platform's own
     environment: dict[str, str] = field(default_factory=dict)
+    models_per_worker: int = 1  # more: its handlers can share a process
+    share_identical: bool = True  # byte-identical models may share files and memory
 
 
 def read(folder: Path) -> Recipe:
@@ -47,6 +50,8 @@ def read(folder: Path) -> Recipe:
         "requirements": _requirements,
         "python": _python,
         "environment": _environment,
+        "models_per_worker": _models_per_worker,
+        "share_identical": _share_identical,
     }
     if unknown := sorted(set(document) - set(checks)):
         raise RecipeError(f"{path}: unknown entry {unknown[0]!r}; known: {', '.join(checks)}.")
@@ -145,3 +150,18 @@ def _environment(_folder: Path, value: Any) -> dict[str, str]:
         if not isinstance(each, str) or not re.fullmatch(r"[A-Za-z_]\w*", key):
             raise RecipeError(f"image.toml: environment: {key} = {each!r} must be NAME = text.")
     return dict(value)
+
+
+def _models_per_worker(_folder: Path, value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MODELS_PER_WORKER_MAX:
+        raise RecipeError(
+            f"image.toml: models_per_worker = {value!r} must be a whole number from 1 to "
+            f"{MODELS_PER_WORKER_MAX}."
+        )
+    return value
+
+
+def _share_identical(_folder: Path, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise RecipeError(f"image.toml: share_identical = {value!r} must be true or false.")
+    return value

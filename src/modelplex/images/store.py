@@ -45,6 +45,8 @@ class BuiltImage:
     preload: tuple[str, ...]  # modules that the handler imports, to be imported before forking
     environment: dict[str, str]  # defaults; the model's own go before them
     built_at: float  # Unix seconds
+    models_per_worker: int = 1  # more: its handlers can share a process
+    share_identical: bool = True  # byte-identical models may share files and memory
 
 
 def normal_name(text: str) -> str:
@@ -89,6 +91,8 @@ class ImageStore:
             preload=tuple(document["preload"]),
             environment=dict(document["environment"]),
             built_at=document["built_at"],
+            models_per_worker=document.get("models_per_worker", 1),  # older images have none
+            share_identical=document.get("share_identical", True),
         )
 
     def all(self) -> tuple[BuiltImage, ...]:

@@ -17,6 +17,7 @@ from modelplex.aws.errors import (
     ValidationError,
 )
 from modelplex.core.events import Refusal
+from modelplex.core.keys import name_of
 from modelplex.instance.spec import Spec
 
 NO_ANSWER = 0  # OriginalStatusCode when the container did not answer
@@ -65,7 +66,7 @@ class Answers:
         shown = message
         if len(message) > MESSAGE_MAX:  # what a program says last is often the reason
             shown = f"{message[: MESSAGE_MAX // 2]} … {message[-MESSAGE_MAX // 2 :]}"
-        stream = f"{spec.log_stream}/{model}"
+        stream = f"{spec.log_stream}/{name_of(model)}"
         return ModelError(
             f'Received {side} error ({status}) from model with message "{shown}". See log group '
             f"{spec.log_group}, log stream {stream} in account {spec.account} for more "

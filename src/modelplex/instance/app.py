@@ -14,11 +14,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import uvloop
 
 from modelplex import logs
+from modelplex.aws.errors import ServiceError
+from modelplex.core.keys import name_of
 from modelplex.core.model import Row
+from modelplex.core.versions import Standing
+from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import ServerLimits, serve
 from modelplex.instance import kin, store
@@ -33,7 +38,7 @@ SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner tha
 
 
 class Door:
-    """The four routes of internal-api.md."""
+    """The instance's routes of internal-api.md."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -47,6 +52,10 @@ class Door:
                 return self._ping()
             case "GET", b"/report":
                 return _json(200, self._report())
+            case "GET", b"/explain":
+                return await self._explain(request.query)
+            case "PUT", b"/rules":
+                return await self._obey(request)
             case "GET", b"/events":
                 return self._events(request.query)
             case _:
@@ -62,11 +71,28 @@ class Door:
         document = {"status": status.value} | ({"reason": reason} if reason else {})
         return _json(200 if status is Status.HEALTHY else 503, document)
 
+    async def _obey(self, request: Request) -> Response:
+        try:
+            body = await request.body.read(self._instance.spec.limits.control_body_bytes_max)
+            wishes = specs.parse_wishes(json.loads(body))
+        except (specs.SpecError, BodyTooLarge, ValueError) as error:
+            return _json(400, {"message": str(error)})
+        if not self._instance.obey(wishes):
+            return _json(503, {"message": f"the instance is {self._instance.status.value}"})
+        return _json(200, {})
+
     def _events(self, query: bytes) -> Response:
         after = query.removeprefix(b"after=") or b"0"
         if not after.isdigit():
             return _json(400, {"message": f"after must be the number of an event, not {after!r}"})
         return _json(200, self._instance.history.journal.after(int(after)))
+
+    async def _explain(self, query: bytes) -> Response:
+        model = parse_qs(query.decode("latin-1")).get("model", [""])[0]
+        document = await self._instance.explain(model)
+        if document is None:
+            return _json(503, {"message": f"the instance is {self._instance.status.value}"})
+        return _json(200, document)
 
     def _report(self) -> dict[str, Any]:
         """Bytes and Unix seconds, as control and `top` want them."""
@@ -91,13 +117,40 @@ class Door:
         }
 
     def _row(self, row: Row, began: float) -> dict[str, Any]:
-        worker = self._instance.agent.workers.get(row.model) if self._instance.agent else None
+        agent = self._instance.agent
+        worker = agent.workers.get(row.model) if agent else None
         return {
             **asdict(row),
+            **self._versions(row.model),
             "last_used_at": _unix(began, row.last_used_at),
             "loaded_at": _unix(began, row.loaded_at),
+            "refused_until": _unix(began, row.refused_until),
             "pid": worker.pid if worker else None,
+            "worker": agent.residents.number(row.model) if agent else 0,
         }
+
+    def _versions(self, key: str) -> dict[str, Any]:
+        """Name and version of a key, and of the one that serves what stands before and behind."""
+        assert self._instance.agent is not None
+        versions = self._instance.agent.residency.here.versions
+        standing, track = versions.standing(key), versions.of(key)
+        row = {
+            "model": name_of(key),
+            "version": versions.version(key),
+            "standing": standing.value,
+        }
+        if standing is not Standing.SERVING:
+            return row
+        return row | {
+            "previous": versions.version(track.previous) if track else "",
+            "candidate": versions.version(track.candidate) if track else "",
+            "put_off": _reason(track.problem) if track and track.problem else "",
+            "rejected": {v: _reason(why) for v, why in track.rejected.items()} if track else {},
+        }
+
+
+def _reason(failure: object) -> str:
+    return failure.message if isinstance(failure, ServiceError) else str(failure)
 
 
 def _unix(began: float, moment: float | None) -> float | None:

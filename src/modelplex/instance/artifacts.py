@@ -1,12 +1,8 @@
 """Models' artifacts on the instance's disk: fetched whole or not at all, and found again.
 
-    FOLDER/tmp/RANDOM/                 being unpacked or being removed; emptied at start
-    FOLDER/models/ID/model/            a whole artifact, the working directory of its worker
-    FOLDER/models/ID/record.json       whose it is; written last
-
-ID is a hash of the model's name: an opaque folder as in SageMaker's `/opt/ml/models/ID/model`, so
-that no name can lead anywhere. An artifact moves into `models/` by one rename, record and all.
-Nothing is synced: after a power failure of the machine the operator empties the folder.
+An archive is unpacked while it arrives, and its SHA-256 taken. Byte-identical archives share their
+files (`places.py`); one that the store calls the same as an archive already here is not even
+downloaded.
 """
 
 from __future__ import annotations
@@ -15,12 +11,8 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import json
 import logging
-import os
-import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +21,8 @@ from modelplex.archives import unpack
 from modelplex.archives.tree import Bounds, Overran, Refused
 from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, S3Location
+from modelplex.core.keys import name_of, version_of
+from modelplex.instance.places import Found, Places, Record, remove
 from modelplex.instance.store import Artifact, FetchFailure, Store, Unavailable, unavailable
 from modelplex.settings import Settings
 
@@ -52,15 +46,19 @@ class Download:
     stop: threading.Event = field(default_factory=threading.Event)
     archive_bytes: int = 0
     received_bytes: int = 0
+    content: str = ""  # the SHA-256 of all that was received, once it is whole
 
     def metered(self, artifact: Artifact) -> Iterator[bytes]:
         """The artifact's chunks, counted. Raises Stopped."""
         self.archive_bytes, self.received_bytes = artifact.size, 0
+        digest = hashlib.sha256()
         for chunk in artifact.chunks:
             if self.stop.is_set():
                 raise Stopped
             self.received_bytes += len(chunk)
+            digest.update(chunk)
             yield chunk
+        self.content = digest.hexdigest()
 
     def estimate(self, limit_bytes: int, reached_bytes: int) -> int:
         """How large a limit to try next: what the rest should come to, within a factor of four."""
@@ -74,70 +72,85 @@ class Artifacts:
     """The disk of one instance. `fetch` and `drop` block: call them in a thread."""
 
     def __init__(
-        self, folder: Path, store: Store, locate: Callable[[str], Location], limits: Settings
+        self,
+        folder: Path,
+        store: Store,
+        locate: Callable[[str], Location],
+        limits: Settings,
+        *,
+        share: bool = True,
     ) -> None:
-        """`locate` says where a model's archive is; it raises ValueError for an impossible name."""
+        """`locate` says where a model's archive is; it raises ValueError for an impossible name.
+
+        With `share`, byte-identical artifacts lie on the disk once, and their files are read-only.
+        """
         self._store = store
         self._locate = locate
         self._limits = limits
-        self._temporary = folder / "tmp"
-        self._models = folder / "models"
+        self._share = share
+        self._places = Places(folder)
 
     def folder(self, model: str) -> Path:
         """Where the model's files are when it is on the disk."""
-        return self._place(model) / "model"
+        return self._places.folder(model)
 
-    def recover(self) -> dict[str, int]:
-        """Whole artifacts of an earlier life: model -> bytes on the disk. All else is removed."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir(parents=True)
-        self._models.mkdir(exist_ok=True)
-        found = {}
-        for place in sorted(self._models.iterdir()):
-            if record := self._read_record(place):
-                found[record[0]] = record[1]
-            else:
-                log.warning("artifact.incomplete", extra={"folder": place.name})
-                shutil.rmtree(place, ignore_errors=True)
-        return found
+    def content(self, model: str) -> str:
+        """Equal for byte-identical models on the disk; "" where nothing is shared."""
+        return self._places.content(model)
 
-    def fetch(self, model: str, limit_bytes: int, download: Download) -> int:
-        """Bring the artifact to the disk; returns its bytes there.
+    def original(self, content: str) -> Path:
+        """The files of a content, for as long as one of its models is on the disk; sealed."""
+        return self._places.original(content)
 
-        Raises FetchFailure, Overran (with the limit to try next) and Stopped; in each case
-        nothing is left.
+    def recover(self) -> dict[str, Found]:
+        """Whole artifacts of an earlier life by model. All else is removed."""
+        return self._places.recover(self._is_good)
+
+    def fetch(self, model: str, limit_bytes: int, download: Download) -> Found:
+        """Bring the artifact to the disk.
+
+        For a key with a version that is the only one accepted. Raises FetchFailure, Overran (with
+        the limit to try next) and Stopped; in each case nothing is left.
         """
-        work = self._temporary / uuid.uuid4().hex
+        work = self._places.workplace()
         try:
             location = self._location(model)
-            disk_bytes = self._with_retries(location, work, limit_bytes, download)
-            self._commit(model, location, work, disk_bytes, download.archive_bytes)
-            return disk_bytes
+            record = self._with_retries(model, location, work, limit_bytes, download)
+            self._places.settle(work, record)
+            return record.found
         except Overran as error:
             raise Overran(download.estimate(limit_bytes, error.needed_bytes)) from None
         except OSError as error:
             raise FetchFailure(_disk_failure(model, error)) from error
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            self._places.leave(work)
+
+    def version(self, model: str) -> str:
+        """Which version the store has now; "" for none. Raises FetchFailure and Unavailable."""
+        return self._store.version(self._location(model))
+
+    def serves(self, model: str) -> None:
+        """Note on the disk that this version of a model serves: `recover` gives it last."""
+        self._places.touch(model)
 
     def drop(self, model: str) -> None:
         """Remove the artifact; gone at once for everybody else, and then from the disk."""
-        self._discard(self._place(model))
+        self._places.drop(model)
 
     # -- fetching -----------------------------------------------------------------------------
 
     def _location(self, model: str) -> Location:
         try:
-            return self._locate(model)
+            return self._locate(name_of(model))
         except ValueError as error:
-            raise FetchFailure(ValidationError(str(error))) from None
+            raise FetchFailure(ValidationError(str(error)), passing=False) from None
 
     def _with_retries(
-        self, location: Location, work: Path, limit_bytes: int, download: Download
-    ) -> int:
+        self, model: str, location: Location, work: Path, limit_bytes: int, download: Download
+    ) -> Record:
         for attempt in itertools.count(1):
             try:
-                return self._try(location, work, limit_bytes, download)
+                return self._try(model, location, work, limit_bytes, download)
             except Unavailable as problem:
                 facts = {"location": _shown(location), "problem": str(problem)}
                 log.warning("fetch.broken_off", extra={**facts, "attempt": attempt})
@@ -147,57 +160,69 @@ class Artifacts:
                 break
         raise Stopped
 
-    def _try(self, location: Location, work: Path, limit_bytes: int, download: Download) -> int:
-        shutil.rmtree(work, ignore_errors=True)
+    def _try(
+        self, model: str, location: Location, work: Path, limit_bytes: int, download: Download
+    ) -> Record:
+        remove(work)
         work.mkdir(mode=0o700)
-        try:
-            artifact = self._store.open(location)
-            bounds = self._bounds(artifact.size, limit_bytes)
-            with contextlib.closing(artifact.chunks):
-                return unpack.unpack(download.metered(artifact), work / "model", bounds)
-        except Refused as error:
-            raise FetchFailure(_refused(location, error)) from None
+        artifact = self._store.open(location)
+        with contextlib.closing(artifact.chunks):
+            if (wanted := version_of(model)) and artifact.version != wanted:
+                raise FetchFailure(_replaced(location, wanted, artifact.version))
+            try:
+                made = self._link(artifact, work) or self._unpack(
+                    artifact, work, limit_bytes, download
+                )
+            except Refused as error:
+                raise FetchFailure(_refused(location, error), passing=False) from None
+        return Record(
+            model=model,
+            location=str(location),
+            archive_bytes=artifact.size,
+            disk_bytes=made.disk_bytes,
+            content=made.content,
+            version=artifact.version,
+            bucket=artifact.bucket,
+        )
+
+    def _link(self, artifact: Artifact, work: Path) -> Found | None:
+        """Of what is here already, if the store says that it is the same; else None."""
+        known = self._places.known((artifact.bucket, artifact.version, artifact.size))
+        if known and self._places.join(work, known.content):
+            return known
+        return None
+
+    def _unpack(
+        self, artifact: Artifact, work: Path, limit_bytes: int, download: Download
+    ) -> Found:
+        folder = work / ("unpacked" if self._share else "model")
+        bounds = self._bounds(artifact.size, limit_bytes)
+        disk_bytes = unpack.unpack(download.metered(artifact), folder, bounds)
+        if not self._share:
+            return Found(disk_bytes, "", artifact.version)
+        self._places.join(work, download.content, folder)
+        remove(folder)  # it is still there if somebody else was first
+        return Found(disk_bytes, download.content, artifact.version)
 
     def _bounds(self, archive_bytes: int, limit_bytes: int) -> Bounds:
         floor = self._limits.archive_ratio_floor_bytes
         bomb_bytes = max(floor, archive_bytes * self._limits.archive_ratio_max)
         return Bounds(limit_bytes, self._limits.archive_entries_max, bomb_bytes)
 
-    def _commit(
-        self, model: str, location: Location, work: Path, disk_bytes: int, archive_bytes: int
-    ) -> None:
-        record = {
-            "model": model,
-            "location": str(location),
-            "archive_bytes": archive_bytes,
-            "disk_bytes": disk_bytes,
-        }
-        (work / "record.json").write_text(json.dumps(record))
-        place = self._place(model)
-        if place.exists():
-            self._discard(place)
-        work.rename(place)
-
-    # -- the folders --------------------------------------------------------------------------
-
-    def _place(self, model: str) -> Path:
-        name = hashlib.sha256(model.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return self._models / name
-
-    def _discard(self, place: Path) -> None:
-        grave = self._temporary / uuid.uuid4().hex
-        os.rename(place, grave)
-        shutil.rmtree(grave, ignore_errors=True)
-
-    def _read_record(self, place: Path) -> tuple[str, int] | None:
-        """Model and size of a whole artifact that is where it belongs; else None."""
+    def _is_good(self, record: Record) -> bool:
+        """Whether an artifact of an earlier life came from where this model's would come from."""
         try:
-            record = json.loads((place / "record.json").read_text())
-            model, size = str(record["model"]), int(record["disk_bytes"])
-            same = record["location"] == str(self._locate(model)) and self._place(model) == place
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return (model, size) if same and (place / "model").is_dir() else None
+            same = record.location == str(self._locate(name_of(record.model)))
+        except ValueError:
+            return False
+        return same and bool(record.content) == self._share
+
+
+def _replaced(location: Location, wanted: str, there: str) -> ServiceError:
+    return ValidationError(
+        f"The model data at {_shown(location)} is not the version {wanted} any more: the store now "
+        f"has {there or 'one without a version'}."
+    )
 
 
 def _refused(location: Location, error: Refused) -> ServiceError:

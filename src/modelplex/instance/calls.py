@@ -6,7 +6,10 @@ import asyncio
 from dataclasses import dataclass
 
 from modelplex.aws.errors import ServiceError
+from modelplex.workers.shared import Resident
 from modelplex.workers.worker import Worker
+
+AnyWorker = Worker | Resident  # what answers for one model: a process, or its place in one
 
 
 @dataclass(slots=True)
@@ -27,10 +30,12 @@ class Call:
     load, but for its turn, for memory, for a place among the fetches.
     """
 
-    model: str
+    model: str  # its name
     arrived_at: float
-    worker: Worker | None = None
+    key: str = ""  # of the version that answers
+    worker: AnyWorker | None = None
     refusal: ServiceError | None = None
+    retry_after_s: float = 0.0  # with a refusal: when another try should succeed; 0.0: not said
     decided: asyncio.Future[None] | None = None  # only made when it has to wait
     start: str = "warm"  # or "disk": waited for a load; "cold": waited for a fetch too
     queue_s: float = 0.0
@@ -38,10 +43,14 @@ class Call:
     load_s: float = 0.0
     handle_s: float = 0.0
 
-    def forward(self, worker: Worker, now: float, work: Work | None) -> None:
+    def forward(self, key: str, worker: AnyWorker, now: float, work: Work | None) -> None:
         """It has its worker. `work` is what the model went through."""
-        self.worker = worker
+        self.key, self.worker = key, worker
         self._decide(now, work)
+
+    def again(self) -> None:
+        """It is to be decided anew: its worker died before it came to it."""
+        self.worker = self.decided = None
 
     def refuse(self, error: ServiceError, now: float, work: Work | None) -> None:
         """It will not have one."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from modelplex.aws.errors import ServiceError
 from modelplex.core.events import Drop, Reason, Unload
+from modelplex.core.keys import name_of, version_of
 from modelplex.instance.journal import Journal
 from modelplex.instance.logs import Logs
+from modelplex.instance.receipts import Receipt
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +20,7 @@ WHY = {
     Reason.DISK: "to make room on the disk",
     Reason.UNCACHED: "since ModelCacheSetting is Disabled",
     Reason.OVER_BUDGET: "since models have grown beyond the budget",
+    Reason.REPLACED: "since another version answers to its name",
 }
 
 
@@ -30,41 +34,75 @@ class History:
     def fetched(self, model: str, disk_bytes: int, seconds: float) -> None:
         """The artifact is on the disk."""
         self._note("fetched", model, disk_bytes=disk_bytes, seconds=round(seconds, 4))
-        self._say(f"Fetched model {model}: {_mib(disk_bytes)} in {seconds:.3f} s.")
+        self._say(f"Fetched model {_label(model)}: {_mib(disk_bytes)} in {seconds:.3f} s.")
 
     def loaded(self, model: str, memory_bytes: int, seconds: float, pid: int) -> None:
         """The worker is ready."""
         self._note("loaded", model, memory_bytes=memory_bytes, seconds=round(seconds, 4), pid=pid)
-        self._say(f"Loaded model {model}: {_mib(memory_bytes)} in {seconds:.3f} s, pid {pid}.")
+        self._say(
+            f"Loaded model {_label(model)}: {_mib(memory_bytes)} in {seconds:.3f} s, pid {pid}."
+        )
 
-    def unloaded(self, order: Unload, freed_bytes: int, used_before: int, used_after: int) -> None:
+    def moved(self, model: str, worker: int, pid: int) -> None:
+        """It answers from another worker; number 0: from one of its own."""
+        self._note("moved", model, worker=worker, pid=pid)
+        where = f"worker {worker}" if worker else "a worker of its own"
+        self._say(f"Moved model {_label(model)} to {where}, pid {pid}.")
+
+    def unloaded(self, order: Unload, receipt: Receipt, used_before: int, used_after: int) -> None:
         """The worker is gone. `used` counts what all loaded and loading models hold."""
         self._note(
             "unloaded",
             order.model,
             reason=order.reason.value,
-            for_model=order.for_model,
-            freed_bytes=freed_bytes,
+            for_model=_named(order.for_model),
+            expected_bytes=receipt.expected_bytes,
+            freed_bytes=receipt.freed_bytes,
             used_bytes_before=used_before,
             used_bytes_after=used_after,
         )
-        why = _why(order.reason, order.for_model)
-        self._say(f"Unloaded model {order.model} {why}: {_mib(freed_bytes)} freed.")
+        why = _why(order.reason, _named(order.for_model))
+        self._say(f"Unloaded model {_label(order.model)} {why}: {_mib(receipt.freed_bytes)} freed.")
+        if receipt.short:
+            self._short(order.model, receipt)
+
+    def _short(self, model: str, receipt: Receipt) -> None:
+        """Memory is missing: count it, and say so where somebody looks."""
+        expected, freed = receipt.expected_bytes, receipt.freed_bytes
+        self.journal.write("short_unload", model, expected_bytes=expected, freed_bytes=freed)
+        facts = {"model": model, "expected_bytes": expected, "freed_bytes": freed}
+        log.warning("model.memory_not_returned", extra=facts)
+        kept = f"{_mib(expected)} were expected back: shared memory or processes are left"
+        self._say(f"Warning: only {_mib(freed)} of model {_label(model)} came back; {kept}.")
 
     def dropped(self, order: Drop) -> None:
         """The artifact is gone from the disk."""
-        self._note("dropped", order.model, reason=order.reason.value, for_model=order.for_model)
-        self._say(f"Removed model {order.model} from disk {_why(order.reason, order.for_model)}.")
+        self._note(
+            "dropped", order.model, reason=order.reason.value, for_model=_named(order.for_model)
+        )
+        why = _why(order.reason, _named(order.for_model))
+        self._say(f"Removed model {_label(order.model)} from disk {why}.")
+
+    def switched(self, name: str, version: str) -> None:
+        """Another version answers to the name."""
+        self._note("switched", name, version=version)
+        self._say(f"Model {name} is answered by version {version or 'unknown'} now.")
+
+    def discarded(self, model: str, failure: object) -> None:
+        """A version is not taken; the one before it serves on."""
+        why = failure.message if isinstance(failure, ServiceError) else str(failure)
+        self._note("discarded", model, why=why)
+        self._say(f"Model {_label(model)} is not taken, the version before it serves on: {why}")
 
     def failed(self, model: str, step: str, reason: str) -> None:
         """A fetch or a load came to nothing."""
         self._note("failed", model, step=step, why=reason)
-        self._say(f"Failed to {step} model {model}: {reason}")
+        self._say(f"Failed to {step} model {_label(model)}: {reason}")
 
     def crashed(self, model: str, how: str) -> None:
         """A loaded model's worker died by itself, or was killed for being late."""
         self._note("crashed", model, why=how)
-        self._say(f"The worker of model {model} died: {how}.")
+        self._say(f"The worker of model {_label(model)} died: {how}.")
 
     def platform(self, line: str) -> None:
         """A line for the instance's log stream that is about no model."""
@@ -72,11 +110,23 @@ class History:
         self._say(line)
 
     def _note(self, event: str, model: str, **facts: Any) -> None:
-        self.journal.write(event, model, **facts)
-        log.info(f"model.{event}", extra={"model": model, **facts})
+        name, version = name_of(model), version_of(model)
+        facts = facts | ({"version": version} if version else {})
+        self.journal.write(event, name, **facts)
+        log.info(f"model.{event}", extra={"model": name, **facts})
 
     def _say(self, line: str) -> None:
         self.logs.write(None, line)
+
+
+def _label(model: str) -> str:
+    """A model's name, and its version if it is a later one."""
+    name, version = name_of(model), version_of(model)
+    return f"{name} (version {version})" if version else name
+
+
+def _named(model: str | None) -> str | None:
+    return None if model is None else name_of(model)
 
 
 def _mib(size: int) -> str:

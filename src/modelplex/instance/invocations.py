@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from modelplex.aws.errors import (
-    ModelNotReadyException,
     Protocol,
     RequestEntityTooLarge,
     ServiceError,
@@ -28,7 +28,6 @@ from modelplex.workers.worker import Answer, Invocation
 TARGET_MODEL = b"x-amzn-sagemaker-target-model"
 CUSTOM_ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 TARGET_BYTES_MAX = 1024  # TargetModel's own limit
-RETRY_AFTER_S = 5  # said with ModelNotReadyException
 DEFAULT_CONTENT_TYPE = b"application/octet-stream"
 # What a container is told of the request.
 PASSED_ON = {
@@ -92,7 +91,7 @@ class Invocations:
             answer = await self._agent.invoke(call, invocation, partial(_tell, request.interim))
             return self._success(answer, call.model, request_id)
         except ServiceError as error:
-            return _error(error, request_id, [])
+            return _error(error, request_id, _retry_after(call))
         except BodyTooLarge as error:
             refusal = RequestEntityTooLarge(f"HTTP content length exceeded {error.limit} bytes.")
             return _error(refusal, request_id, [])
@@ -158,8 +157,13 @@ def _explanation(start: str, timings: dict[str, float]) -> list[Header]:
     return [(b"x-modelplex-start", start.encode()), (b"server-timing", parts.encode())]
 
 
+def _retry_after(call: Call) -> list[Header]:
+    """When to come back, in whole seconds, as the header wants them."""
+    if not call.retry_after_s:
+        return []
+    return [(b"retry-after", b"%d" % math.ceil(call.retry_after_s))]
+
+
 def _error(error: ServiceError, request_id: str, headers: list[Header]) -> Response:
     status, wire, body = respond(error, Protocol.REST_JSON, request_id)
-    if isinstance(error, ModelNotReadyException):
-        headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_S)]
     return Response(status, [*wire, *headers], body)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import shutil
 import time
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
 from modelplex.aws.locations import Location, join, parse_model_data_url
-from modelplex.core.events import Recovered, Resized, Wanted
+from modelplex.core.events import Configured, Recovered, Resized, RolledBack, Wanted
 from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
+from modelplex.instance import explain
 from modelplex.instance.agent import Agent
 from modelplex.instance.answers import Answers
 from modelplex.instance.artifacts import Artifacts
@@ -24,13 +28,18 @@ from modelplex.instance.history import History
 from modelplex.instance.invocations import Invocations
 from modelplex.instance.journal import Journal
 from modelplex.instance.logs import Logs, stream_name
-from modelplex.instance.spec import Spec
+from modelplex.instance.recorder import Recorder
+from modelplex.instance.refresh import Refresher
+from modelplex.instance.spec import Spec, Wishes
 from modelplex.instance.store import Store
+from modelplex.settings import MIB
+from modelplex.workers import cgroups
 from modelplex.workers.environments import Environments
 from modelplex.workers.errors import StartFailed
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.pools import Pools
 
+ANSWERS_PER_VCPU, ANSWERS_MIN = 16, 64  # handlers may wait for others: that costs no vCPU
 KILL_RESERVE_S = 5.0  # of the stop's time, for killing what does not end by itself
 
 
@@ -57,16 +66,22 @@ class Instance:
         stream = stream_name(spec.variant, spec.id)
         self._logs = Logs(spec.log_folder, stream, spec.limits.log_file_bytes_max)
         self.history = History(Journal(time.time), self._logs)
+        fact_bytes = spec.limits.fact_log_mib * MIB
+        self._recorder = Recorder(spec.folder / "facts", spec.id, fact_bytes)
+        wanted = spec.limits.cgroups == "auto"
+        self._cgroup = cgroups.open_instance(spec.memory_bytes) if wanted else None
         environment = spec.container_environment()
         self._pool = Pools(
             spec.image,
             environment,
             lambda model, line: self._logs.write(model or None, line),
-            _pool_limits(spec),
+            _pool_limits(spec, self._cgroup),
             spec.image.folder / "learned.json",
             Environments(spec.folder / "environments", spec.image.python, environment),
         )
-        self._sampling: asyncio.Task[None] | None = None
+        self._refresher: Refresher | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._rejected: set[tuple[str, str]] = set()  # as residency knows already
 
     @property
     def status(self) -> Status:
@@ -75,6 +90,13 @@ class Instance:
         if self._status is Status.STARTING and ready:
             self._status = Status.HEALTHY
         return self._status
+
+    async def explain(self, model: str) -> dict[str, Any] | None:
+        """Where a model is and why; None before there are any."""
+        if self.agent is None:
+            return None
+        story = await asyncio.to_thread(explain.read, self._recorder.segments(), model)
+        return explain.of_model(self.agent.residency, story)
 
     @property
     def zygote_pid(self) -> int | None:
@@ -95,14 +117,28 @@ class Instance:
 
     async def stop(self) -> None:
         """End all workers; requests are over by now."""
-        if self._sampling is not None:
-            self._sampling.cancel()
+        for task in self._background:
+            task.cancel()
         if self.agent is not None:
             self.agent.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pool.close(), KILL_RESERVE_S)
+        if self._cgroup is not None:
+            cgroups.close_instance(self._cgroup)
         self.history.platform("Instance stopped.")
         self._logs.close()
+
+    def obey(self, wishes: Wishes) -> bool:
+        """Follow what the owner wants from now on; False before there is anything to follow it."""
+        if self.agent is None or self._refresher is None:
+            return False
+        self._refresher.rules = wishes.rules
+        self.agent.notify(Configured(wishes.rules))
+        for model, version in wishes.rejected:
+            if (model, version) not in self._rejected:
+                self.agent.notify(RolledBack(model, version))
+        self._rejected = set(wishes.rejected)
+        return True
 
     def _open(self, location: Location) -> None:
         spec, only_model = self.spec, None if self.spec.multi_model else _archive_name(location)
@@ -116,7 +152,10 @@ class Instance:
             only_model=only_model,
             limits=spec.limits,
         )
-        self._sampling = asyncio.create_task(self._sample(self.agent))
+        refresher = self._refresher = self._make_refresher(self.agent)
+        self._background.append(asyncio.create_task(self._sample(self.agent)))
+        self._background.append(asyncio.create_task(refresher.run()))
+        self.obey(spec.wishes)
         if only_model is not None:
             self.agent.notify(Wanted(only_model))
         self.history.platform(
@@ -131,20 +170,33 @@ class Instance:
             return join(location, model) if self.spec.multi_model else location
 
         store = Store(self.spec.s3, self.spec.file_roots)
-        artifacts = Artifacts(self.spec.folder / "disk", store, locate, self.spec.limits)
+        folder, share = self.spec.folder / "disk", self.spec.shares_identical
+        artifacts = Artifacts(folder, store, locate, self.spec.limits, share=share)
         agent = Agent(
             residency=Residency(_residency_limits(self.spec, self.base_bytes)),
             pool=self._pool,
             artifacts=artifacts,
             answers=answers,
             history=self.history,
+            recorder=self._recorder,
             limits=self.spec.limits,
             on_give_up=self._fail,
             on_defect=self._on_defect,
         )
-        for model, size in artifacts.recover().items():
-            agent.notify(Recovered(model, size))
+        for model, found in artifacts.recover().items():
+            alone = agent.residents.alone(model)
+            agent.notify(Recovered(model, found.disk_bytes, found.content, found.version, alone))
         return agent
+
+    def _make_refresher(self, agent: Agent) -> Refresher:
+        return Refresher(
+            residency=agent.residency,
+            notify=agent.notify,
+            ask=agent.artifacts.version,
+            history=self.history,
+            interval_s=self.spec.limits.refresh_interval_s,
+            draw=random.random,
+        )
 
     def _fail(self, reason: str) -> None:
         if self.status is Status.STARTING:
@@ -188,15 +240,24 @@ def _residency_limits(spec: Spec, base_bytes: int) -> Limits:
         queue_max=limits.queue_max,
         memory_guess_bytes=limits.memory_guess_bytes,
         cache_enabled=spec.cached,
+        answers_max=limits.answers_max or max(ANSWERS_MIN, int(ANSWERS_PER_VCPU * spec.vcpus)),
+        policy=limits.eviction_policy,
+        quarantine_after=limits.quarantine_after,
+        quarantine_max_s=limits.quarantine_max_s,
+        hot_wait_s=limits.hot_wait_s,
+        models_per_worker=spec.models_per_worker if spec.multi_model else 1,
+        patience_s=limits.patience_s,
     )
 
 
-def _pool_limits(spec: Spec) -> PoolLimits:
+def _pool_limits(spec: Spec, cgroup: Path | None) -> PoolLimits:
     limits = spec.limits
     return PoolLimits(
         start_timeout_s=limits.startup_timeout_s,
         unload_timeout_s=limits.unload_timeout_s,
         memory_bytes_max=spec.memory_bytes,
+        obey_permissions=spec.shares_identical,
+        cgroup=cgroup,
         body_bytes_max=limits.body_bytes_max,
         response_bytes_max=limits.response_bytes_max,
         log_lines_max=limits.model_log_lines_max,

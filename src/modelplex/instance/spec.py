@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelplex.core.rules import Rule
 from modelplex.settings import Settings, SettingsError
 from modelplex.workers.image import ImageSpec
 
@@ -30,6 +31,14 @@ class StoreKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the owner of the endpoint wants for its models."""
+
+    rules: tuple[Rule, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()  # models and their versions that must not serve
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One instance. `limits` are the platform's settings; paths are absolute."""
 
@@ -44,6 +53,8 @@ class Spec:
     log_stream: str
     log_folder: Path
     image: ImageSpec
+    models_per_worker: int  # more than one: the image's handlers can share a process
+    share_identical: bool  # the image's byte-identical models may share files and memory
     environment: dict[str, str]
     multi_model: bool
     cached: bool
@@ -54,11 +65,17 @@ class Spec:
     s3: StoreKeys
     file_roots: tuple[Path, ...]
     limits: Settings
+    wishes: Wishes
 
     @property
     def temporary(self) -> Path:
         """The handlers' TMPDIR, emptied at every start."""
         return self.folder / "tmp"
+
+    @property
+    def shares_identical(self) -> bool:
+        """Whether byte-identical models share files and memory: image and setting allow it."""
+        return self.multi_model and self.share_identical and self.limits.share_identical
 
     @property
     def loads_max(self) -> int:
@@ -101,6 +118,23 @@ def parse(document: Mapping[str, Any]) -> Spec:
         raise SpecError(f"The spec has an impossible value: {error}.") from None
 
 
+def parse_wishes(document: Any) -> Wishes:
+    """The owner's wishes out of their document. Raises SpecError."""
+    try:
+        return _wishes(document)
+    except KeyError as error:
+        raise SpecError(f"The rules lack the member {error}.") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SpecError(f"The rules have an impossible value: {error}.") from None
+
+
+def _wishes(document: Any) -> Wishes:
+    return Wishes(
+        rules=tuple(Rule(**each) for each in document["rules"]),
+        rejected=tuple((str(e["model"]), str(e["version"])) for e in document["rejected"]),
+    )
+
+
 def _parse(document: Mapping[str, Any]) -> Spec:
     return Spec(
         id=str(document["id"]),
@@ -114,6 +148,8 @@ def _parse(document: Mapping[str, Any]) -> Spec:
         log_stream=str(document["log_stream"]),
         log_folder=Path(document["log_folder"]),
         image=_image(document["image"]),
+        models_per_worker=int(document["image"].get("models_per_worker", 1)),
+        share_identical=document["image"].get("share_identical", True) is not False,
         environment={str(key): str(value) for key, value in document["environment"].items()},
         multi_model=_choice(document, "mode", MULTI_MODEL, SINGLE_MODEL),
         cached=_choice(document, "cache", "Enabled", "Disabled"),
@@ -124,6 +160,7 @@ def _parse(document: Mapping[str, Any]) -> Spec:
         s3=StoreKeys(**document["s3"]),
         file_roots=tuple(Path(root) for root in document["file_roots"]),
         limits=Settings.from_document(document["limits"], "limits of the spec"),
+        wishes=_wishes(document.get("rules") or {"rules": [], "rejected": []}),
     )
 
 

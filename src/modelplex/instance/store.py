@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Generator, MutableMapping
+from collections.abc import Callable, Generator, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
@@ -17,6 +18,8 @@ from obstore.store import S3Store
 from modelplex.aws.errors import InternalDependencyException, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, S3Location
 from modelplex.instance.spec import StoreKeys
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 256 * 1024
 BUCKETS_MAX = 16  # stores (each with its connections) that are kept
@@ -40,19 +43,29 @@ class Unavailable(Exception):
 
 
 class FetchFailure(Exception):
-    """The artifact cannot be had however often one tries; `.error` is the client's answer."""
+    """The artifact cannot be had now; `.error` is the client's answer.
 
-    def __init__(self, error: ServiceError) -> None:
+    `passing`: the archive itself is not at fault, as far as is known.
+    """
+
+    def __init__(self, error: ServiceError, *, passing: bool = True) -> None:
         super().__init__(error.message)
         self.error = error
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An open archive: its length and its bytes."""
+    """An open archive: its length, its bytes, and which one it is.
+
+    `version` is another one for every change of the archive, and "" where the store has none.
+    Within one `bucket` equal versions and lengths mean equal bytes; "" where they do not.
+    """
 
     size: int
     chunks: Generator[bytes, None, None]  # to be closed by who opened it
+    version: str = ""
+    bucket: str = ""
 
 
 class Store:
@@ -72,11 +85,24 @@ class Store:
             case FileLocation():
                 return self._open_file(location)
 
+    def version(self, location: S3Location | FileLocation) -> str:
+        """The version that `open` would find, without its bytes. Raises as `open` does."""
+        match location:
+            case S3Location():
+                return _etag(self._asked(location, obstore.head))
+            case FileLocation():
+                return _file_version(self._file(location)[1])
+
     # -- S3 -----------------------------------------------------------------------------------
 
     def _open_s3(self, location: S3Location) -> Artifact:
+        result = self._asked(location, obstore.get)
+        meta = result.meta
+        return Artifact(meta["size"], _s3_chunks(result), _etag(meta), location.bucket)
+
+    def _asked(self, location: S3Location, ask: Callable[[S3Store, str], T]) -> T:
         try:
-            result = obstore.get(self._bucket(location.bucket), location.key)
+            return ask(self._bucket(location.bucket), location.key)
         except (
             FileNotFoundError,
             PermissionDeniedError,
@@ -86,7 +112,6 @@ class Store:
             raise FetchFailure(_not_there(location, error)) from None
         except BaseError as error:
             raise Unavailable(_cause(error)) from None
-        return Artifact(result.meta["size"], _s3_chunks(result))
 
     def _bucket(self, name: str) -> S3Store:
         store = self._buckets.pop(name, None) or self._connect(name)
@@ -119,6 +144,10 @@ class Store:
     # -- file:// ------------------------------------------------------------------------------
 
     def _open_file(self, location: FileLocation) -> Artifact:
+        path, facts = self._file(location)
+        return Artifact(facts.st_size, _file_chunks(path, location), _file_version(facts))
+
+    def _file(self, location: FileLocation) -> tuple[Path, os.stat_result]:
         """Only under the allowed folders, after all links have been followed."""
         path = Path(location.path).resolve()
         if not any(path.is_relative_to(root) for root in self._roots):
@@ -126,10 +155,18 @@ class Store:
         try:
             if not path.is_file():
                 raise FileNotFoundError("there is no such file")
-            size = path.stat().st_size
+            return path, path.stat()
         except OSError as error:
             raise FetchFailure(_not_there(location, error)) from None
-        return Artifact(size, _file_chunks(path, location))
+
+
+def _etag(meta: obstore.ObjectMeta) -> str:
+    """The object's ETag without its quotation marks."""
+    return (meta["e_tag"] or "").strip('"')
+
+
+def _file_version(facts: os.stat_result) -> str:
+    return f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
 
 
 def _s3_chunks(result: obstore.GetResult) -> Generator[bytes, None, None]:

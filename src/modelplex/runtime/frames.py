@@ -5,9 +5,10 @@ A frame is a kind, a number, what describes its body (`meta`), and a body of byt
     kind u8 | 0 u8 | left u16 | request u32 | meta bytes u32 | body bytes u32 | meta | body
 
 All integers are big-endian. `left` is the number of frames that follow and belong to the same
-batch. Orders and reports have a JSON object as meta; the meta of a request and of an answer is a
-list of texts joined by NUL (`inputs.py`, `answers.py`), which is read only where it is needed. A
-large body is received straight into its own bytearray.
+batch. In a worker that holds many models the upper half of `request` is the model's number. Orders
+and reports have a JSON object as meta; the meta of a request and of an answer is a list of texts
+joined by NUL (`inputs.py`, `answers.py`), which is read only where it is needed. A large body is
+received straight into its own bytearray.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple, Union
 START, READY, START_FAILED, FORK, FORKED, FORK_FAILED, REAP, REAPED = range(1, 9)
 # Host to worker, and back.
 LOAD, LOADED, LOAD_FAILED, INVOKE, ANSWER = range(16, 21)
+# Host to a worker that holds many models; it answers all that it is asked with an ANSWER.
+SHARE, UNLOAD = range(21, 23)
 
 META_BYTES_MAX = 1024 * 1024  # of one frame; more: FrameError
 BATCH_MAX = 0xFFFF  # frames of a batch; more: FrameError

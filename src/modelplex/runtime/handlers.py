@@ -38,15 +38,21 @@ def load(context: Context, code: str, handler: str, fallback: str) -> Entry:
     which lies in the folder `code`. Raises HandlerError, and whatever the handler raises.
     """
     folder = context.system_properties["model_dir"]
+    named, homes = choose(context, code, handler, fallback)
+    set_path([folder, code])
+    module, attribute = import_handler(named, homes)
+    return start(module, attribute, context)
+
+
+def choose(context: Context, code: str, handler: str, fallback: str) -> tuple[str, list[str]]:
+    """The handler of a model, and the folders in which it may lie. Raises HandlerError."""
     own = handler or _own_handler(context.manifest)
     if not own and not fallback:
         raise HandlerError(
             "the model has no handler: name one in its manifest (model.handler), when it is "
             "registered, or as the server's default"
         )
-    set_path([folder, code])
-    module, attribute = import_handler(own or fallback, [folder, code] if own else [code])
-    return _start(module, attribute, context)
+    return own or fallback, [context.system_properties["model_dir"], code] if own else [code]
 
 
 def set_path(folders: list[str]) -> None:
@@ -56,11 +62,17 @@ def set_path(folders: list[str]) -> None:
     `six.py` gets its own, as it would in a fresh process.
     """
     sys.path[:0] = folders
-    for name in _importable(folders):
-        module = sys.modules.get(name)
-        if module is not None and "-packages" + os.sep in (getattr(module, "__file__", "") or ""):
-            for loaded in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
-                del sys.modules[loaded]
+    for name in importable(folders):
+        for shadowed in installed(name):
+            del sys.modules[shadowed]
+
+
+def installed(name: str) -> list[str]:
+    """A loaded module and those below it, if it comes from an installed package; else nothing."""
+    module = sys.modules.get(name)
+    if module is None or "-packages" + os.sep not in (getattr(module, "__file__", "") or ""):
+        return []
+    return [loaded for loaded in sys.modules if loaded == name or loaded.startswith(name + ".")]
 
 
 def import_handler(handler: str, homes: list[str]) -> tuple[ModuleType, str]:
@@ -69,25 +81,32 @@ def import_handler(handler: str, homes: list[str]) -> tuple[ModuleType, str]:
 
     Returns it with the name behind the colon (`handle` if there is none).
     """
-    location, _, attribute = handler.partition(":")
-    folder, file = os.path.split(location)
-    name = file[:-3] if file.endswith(".py") else file
-    if not name:
-        raise HandlerError(f"the handler {handler!r} names no module; use module.py:function")
+    folder, name, attribute = parse(handler)
     inside = list(dict.fromkeys(os.path.join(home, folder) for home in homes if folder))
     sys.path[:0] = filter(os.path.isdir, inside)
     places = [*inside, *homes]
     spec = None if "." in name else importlib.machinery.PathFinder.find_spec(name, places)
     if spec is None or spec.loader is None or not spec.has_location:
-        return importlib.import_module(name), attribute or "handle"
+        return importlib.import_module(name), attribute
     # Imported by place, not by name: another module of that name may be loaded, or come first.
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    return module, attribute or "handle"
+    return module, attribute
 
 
-def _start(module: ModuleType, attribute: str, context: Context) -> Entry:
+def parse(handler: str) -> tuple[str, str, str]:
+    """Folder, module and name of a handler. Raises HandlerError."""
+    location, _, attribute = handler.partition(":")
+    folder, file = os.path.split(location)
+    name = file[:-3] if file.endswith(".py") else file
+    if not name:
+        raise HandlerError(f"the handler {handler!r} names no module; use module.py:function")
+    return folder, name, attribute or "handle"
+
+
+def start(module: ModuleType, attribute: str, context: Context) -> Entry:
+    """Loads the model with its handler. Raises HandlerError, and whatever the handler raises."""
     entry = getattr(module, attribute, None)
     if entry is None:
         entry = _only_class(module, attribute)
@@ -127,7 +146,8 @@ def _only_class(module: ModuleType, attribute: str) -> Any:
     return classes[0]
 
 
-def _importable(folders: list[str]) -> set[str]:
+def importable(folders: list[str]) -> set[str]:
+    """The names of the modules that lie in folders."""
     names = set()
     for folder in folders:
         for entry in os.listdir(folder):

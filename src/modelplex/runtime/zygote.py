@@ -15,7 +15,17 @@ import resource
 import socket
 import traceback
 
-from modelplex.runtime import answers, forking, frames, handlers, imports, lifeline, standin, worker
+from modelplex.runtime import (
+    answers,
+    forking,
+    frames,
+    handlers,
+    imports,
+    lifeline,
+    permissions,
+    standin,
+    worker,
+)
 from modelplex.runtime.link import Link, OrderLink
 
 ORDER_BYTES_MAX = 4 * imports.LEARNED_BYTES_MAX  # body of an order
@@ -38,6 +48,8 @@ def main(control: int, pipe: int) -> None:
 def _start(link: Link, start: frames.Frame) -> bool:
     """Imports everything and tells the host what was learned, or why the image cannot be used."""
     settings = start.values()
+    if settings["obey_permissions"]:
+        permissions.obey()
     standin.offer()
     for failure in imports.preload(imports.unpack(start.body)):
         print(failure)

@@ -6,6 +6,7 @@ WorkersError
     OutOfMemory    it can, with more memory
   WorkerDied       the process ended while it was needed
     TimedOut       because it was killed: it took too long
+    TookTooMuch    because it took more memory than there was for it
     NotBegun       before it began what it was sent ahead: another worker may have that
 """
 
@@ -42,6 +43,10 @@ class WorkerDied(WorkersError):
 
 class TimedOut(WorkerDied):
     """The handler took longer than the request may take, so its process was killed."""
+
+
+class TookTooMuch(WorkerDied):
+    """The worker ended for lack of memory: by its own word, or killed by the kernel."""
 
 
 class NotBegun(WorkerDied):

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from modelplex.runtime import frames
@@ -36,13 +37,20 @@ class Forker:
         """Whether the process has ended."""
         return self._process.exited.done()
 
-    async def fork(self, connection: int, output: int, body_bytes_max: int) -> int:
+    async def fork(
+        self, connection: int, output: int, body_bytes_max: int, cgroup: Path | None
+    ) -> int:
         """Forks a process that gets copies of both descriptors; returns its pid.
+
+        It makes itself a memory cgroup in the folder `cgroup`, if that is given.
 
         Raises ForkerGone, OutOfMemory, LoadFailed.
         """
         descriptors = (connection, output)
-        frame = await self._ask(frames.FORK, descriptors, body_bytes_max=body_bytes_max)
+        parent = str(cgroup or "")
+        frame = await self._ask(
+            frames.FORK, descriptors, body_bytes_max=body_bytes_max, cgroup=parent
+        )
         values = frame.values()
         if frame.kind == frames.FORKED:
             return int(values["pid"])

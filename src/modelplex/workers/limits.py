@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 MIB = 1024 * 1024
 
@@ -18,6 +19,8 @@ class PoolLimits:
     response_bytes_max: int = 6_291_456  # of an answer; more: the answer is a 500 that says so
     memory_bytes_max: int = 0  # allocated by a loaded worker; more: MemoryError; 0: as at load
     memory_slack_bytes: int = 64 * MIB  # allocated, unused, and not blamed on a worker
+    obey_permissions: bool = False  # read-only files of models are so for root too
+    cgroup: Path | None = None  # folder in which each process gets a memory cgroup of its own
     log_lines_max: int = 1000  # per second and worker; more are dropped and counted
     log_line_bytes_max: int = 16 * 1024  # the rest of a longer line is dropped
     restart_delay_max_s: float = 10.0  # longest pause before a dead zygote is started again

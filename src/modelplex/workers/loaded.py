@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from typing import Any
 
 from modelplex.runtime import frames, imports
+from modelplex.workers.cgroups import Cgroup
 from modelplex.workers.channel import Channel
-from modelplex.workers.errors import LoadFailed, OutOfMemory, WorkerDied
+from modelplex.workers.errors import LoadFailed, OutOfMemory, TookTooMuch, WorkerDied
 from modelplex.workers.forker import Forker
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.model import ModelSpec
 from modelplex.workers.output import Output
 from modelplex.workers.process import ExitStatus, Process, private_bytes, pss_bytes
+
+log = logging.getLogger(__name__)
 
 _LAST_WORDS_S = 1.0  # how long a dead worker's socket is read on, for an answer under way
 _MEMORY_WORDS = ("bad_alloc", "MemoryError", "annot allocate memory", "Thread creation failed")
@@ -33,17 +37,24 @@ class Loaded:
         self.name = name
         self._limits = limits
         self._parent = parent
-        self._output = output
+        self.output = output
         self._loop = asyncio.get_running_loop()
         self._process = Process(pid, self._reap, self._lost)
         report_bytes_max = max(limits.response_bytes_max, _REPORT_BYTES_MIN)
         self._channel = Channel(self._on_frame, report_bytes_max)
         self._loading: asyncio.Future[frames.Frame] | None = None
+        self._group = Cgroup(limits.cgroup / f"w{pid}") if limits.cgroup else None
+        self.left_bytes = 0  # of what it took, not given back by its end
 
     @property
     def pid(self) -> int:
         """Its process id, and its process group's."""
         return self._process.pid
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is gone, or about to be ended by the host."""
+        return self._process.ending
 
     @property
     def exited(self) -> asyncio.Future[ExitStatus]:
@@ -72,43 +83,55 @@ class Loaded:
         Raises WorkerDied, OutOfMemory, LoadFailed.
         """
         self.attach(sock)
-        self._loading = self._loop.create_future()
-        self._channel.send(frames.order(frames.LOAD, **self._order(model, image)))
-        frame = await self._loading
-        values = frame.values()
-        if frame.kind == frames.LOAD_FAILED:
-            raise _load_error(values["status"], values["message"])
-        self._loaded(values)
+        self.confine(model.limit_bytes)
+        order = load_order(model, image, self._limits, template=self.template)
+        frame = await self._ask(frames.LOAD, order)
+        self._loaded(frame.values())
+        self.confine()
         return imports.unpack(frame.body)
 
+    def confine(self, limit_bytes: int = 0) -> None:
+        """Sets the limit of the memory cgroup that it has made itself, if there are any.
+
+        0: as much as any worker may take. There is room for copies of the zygote's pages too, which
+        RLIMIT_DATA does not count: that one is to be hit first.
+        """
+        if self._group is None:
+            return
+        slack = 2 * self._limits.memory_slack_bytes
+        limit_bytes = limit_bytes + slack if limit_bytes else self._limits.memory_bytes_max
+        try:
+            self._group.limit(limit_bytes)
+        except OSError as error:
+            if not self._process.ending:
+                log.warning("cgroup.not_limited", extra={"pid": self.pid, "reason": str(error)})
+
     async def unload(self) -> int:
-        """Ends the process and all it started; returns the bytes that it took."""
-        freed = self.memory_bytes()
+        """Ends the process and all it started; returns the bytes that came back."""
+        taken = self.memory_bytes()
         await self._process.stop(self._limits.unload_timeout_s, "unloaded")
-        return freed
+        return max(0, taken - self.left_bytes)
+
+    def bury(self) -> None:
+        """The process is gone, and so should be all that it took."""
+        if self._group is not None:
+            self.left_bytes = self._group.held_bytes()
+            self._group.remove()
 
     async def kill(self, reason: str) -> None:
         """Ends the process at once."""
         self._process.signal(signal.SIGKILL, reason)
         await asyncio.shield(self.exited)
 
-    def _order(self, model: ModelSpec, image: ImageSpec) -> dict[str, Any]:
-        limits = self._limits
-        return {
-            "name": model.name,
-            "folder": str(model.folder),
-            "code": str(image.code),
-            "handler": model.handler,
-            "fallback": image.handler,
-            "limit_bytes": model.limit_bytes,
-            "later_bytes": limits.memory_bytes_max,
-            "slack_bytes": limits.memory_slack_bytes,
-            "response_bytes_max": limits.response_bytes_max,
-            "gpu_id": model.gpu_id,
-            "batch_size": model.batch_size,
-            "decode": model.decode,
-            "template": self.template,
-        }
+    async def _ask(self, kind: int, values: dict[str, Any]) -> frames.Frame:
+        """Its report on an order that it begins its life with. Raises as `load`."""
+        self._loading = self._loop.create_future()
+        self._channel.send(frames.order(kind, **values))
+        frame = await self._loading
+        if frame.kind == frames.LOAD_FAILED:
+            failure = frame.values()
+            raise load_error(failure["status"], failure["message"])
+        return frame
 
     def _loaded(self, values: dict[str, Any]) -> None:
         """What the process says of itself when it has loaded."""
@@ -130,25 +153,59 @@ class Loaded:
         self._loop.call_later(_LAST_WORDS_S, self._process.signal, signal.SIGKILL, reason)
 
     async def _reap(self) -> int | None:
-        return await self._parent.reap(self.pid)
+        """Its exit code; what the kernel killed for its memory counts as having said so itself."""
+        code = await self._parent.reap(self.pid)
+        if code == -signal.SIGKILL and self._group is not None and self._group.kills():
+            return frames.EXIT_OUT_OF_MEMORY
+        return code
 
     async def _lost(self, status: ExitStatus) -> None:
         await asyncio.wait([self._channel.lost], timeout=_LAST_WORDS_S)
         self._channel.close()
-        self._output.close()
-        died = WorkerDied(f"the worker ended: {status}")
+        self.output.close()
+        text = f"the worker ended: {status}"
+        of_memory = status.code == frames.EXIT_OUT_OF_MEMORY
+        died = TookTooMuch(text) if of_memory else WorkerDied(text)
         if self._loading is not None and not self._loading.done():
             self._loading.set_exception(self._load_death(status, died))
         self._died(died)
 
     def _load_death(self, status: ExitStatus, died: WorkerDied) -> Exception:
-        """What a death during the load means: a lack of memory has more faces than one."""
-        last_words = "\n".join(self._output.tail)
-        said_so = not status.reason and any(words in last_words for words in _MEMORY_WORDS)
-        if status.out_of_memory or said_so:
+        """What a death during the load means."""
+        if lacked_memory(status, self.output):
             return OutOfMemory(f"the worker ended while it loaded the model: {status}")
         return died
 
 
-def _load_error(status: int, message: str) -> LoadFailed:
+def load_order(
+    model: ModelSpec, image: ImageSpec, limits: PoolLimits, *, template: bool = False
+) -> dict[str, Any]:
+    """What a process is told to load."""
+    return {
+        "name": model.name,
+        "folder": str(model.folder),
+        "code": str(image.code),
+        "handler": model.handler,
+        "fallback": image.handler,
+        "limit_bytes": model.limit_bytes,
+        "later_bytes": limits.memory_bytes_max,
+        "slack_bytes": limits.memory_slack_bytes,
+        "response_bytes_max": limits.response_bytes_max,
+        "gpu_id": model.gpu_id,
+        "batch_size": model.batch_size,
+        "decode": model.decode,
+        "template": template,
+        "twins": model.twins,
+    }
+
+
+def load_error(status: int, message: str) -> LoadFailed:
+    """What a failed load is, by its status."""
     return OutOfMemory() if status == 507 else LoadFailed(message, status)
+
+
+def lacked_memory(status: ExitStatus, output: Output) -> bool:
+    """Whether a process died for lack of memory, which has more faces than one."""
+    last_words = "\n".join(output.tail)
+    said_so = not status.reason and any(words in last_words for words in _MEMORY_WORDS)
+    return status.out_of_memory or said_so

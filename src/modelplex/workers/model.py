@@ -13,7 +13,8 @@ class ModelSpec:
     `handler` (`module.py:function`, `module.py:Class`, `module.py` or a module's name) wins over
     the one in the model's manifest, and that one over the image's. `limit_bytes` is what the load
     may allocate beyond the zygote's memory (0: no limit). `decode` hands JSON bodies to the handler
-    as objects and `text/*` as str, as Multi Model Server's `decode_input_request` does.
+    as objects and `text/*` as str, as Multi Model Server's `decode_input_request` does. `twins` is
+    for a template whose workers will be models of other names.
     """
 
     name: str
@@ -23,3 +24,4 @@ class ModelSpec:
     gpu_id: int | None = None
     batch_size: int = 1
     decode: bool = False
+    twins: bool = False

@@ -38,7 +38,8 @@ class Nursery:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
         read, write = os.pipe()
         try:
-            pid = await parent.fork(theirs.fileno(), write, self._limits.body_bytes_max)
+            body_bytes_max, cgroup = self._limits.body_bytes_max, self._limits.cgroup
+            pid = await parent.fork(theirs.fileno(), write, body_bytes_max, cgroup)
         except BaseException:
             ours.close()
             os.close(read)
@@ -59,3 +60,4 @@ class Nursery:
     def _gone(self, process: Loaded) -> None:
         self.living.discard(process)
         bury_orphans(f"MODELPLEX_WORKER={process.pid}", {other.pid for other in self.living})
+        process.bury()

@@ -40,12 +40,27 @@ class Output:
         self._closed = False
         self._loop.add_reader(pipe, self._read)
 
+    def speak_for(self, on_line: Callable[[str], None]) -> None:
+        """From here on lines go there, and so does the tail."""
+        self._on_line = on_line
+        self.tail.clear()
+
+    def settle(self) -> None:
+        """Takes what is in the pipe, as whole lines: somebody else's turn has come."""
+        self._drain()
+        if self._begun:
+            self._end_line(b"")
+        self._cut = False
+
     def close(self) -> None:
         """Takes what is still in the pipe, and closes it. May be called twice."""
+        self._drain()
+        self._shut()
+
+    def _drain(self) -> None:
         for _ in range(_DRAIN_READS):
             if self._closed or not self._read():
                 break
-        self._shut()
 
     def _read(self) -> bool:
         """Reads once; False when there is nothing more."""

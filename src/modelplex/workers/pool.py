@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from modelplex.workers.errors import LoadFailed, StartFailed, WorkerDied
 from modelplex.workers.forker import ForkerGone
@@ -23,11 +25,14 @@ from modelplex.workers.limits import PoolLimits
 from modelplex.workers.model import ModelSpec
 from modelplex.workers.nursery import Kind, Nursery
 from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans
+from modelplex.workers.shared import SharedWorker
 from modelplex.workers.template import Template
 from modelplex.workers.worker import Worker
 from modelplex.workers.zygote import Zygote
 
 log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 _RESTART_DELAY_S = 0.05  # first pause before a dead zygote is started again; doubles
 # Frameworks must not start threads in the zygote, and workers share the instance's vCPUs.
@@ -91,13 +96,18 @@ class Pool:
 
         Raises OutOfMemory, LoadFailed. When cancelled, or after `timeout_s`, the process is killed.
         """
-        return await self._load(Worker, model, timeout_s)
+        return await self._by_zygote(partial(self._load, Worker, model), timeout_s)
 
     async def load_template(self, model: ModelSpec, timeout_s: float) -> Template:
         """Loads a model into a process that workers are forked from; otherwise as `load`."""
-        template = await self._load(Template, model, timeout_s)
+        load = partial(self._load, Template, model)
+        template = await self._by_zygote(load, timeout_s)
         template.birth = self._birth
         return template
+
+    async def shared(self, timeout_s: float) -> SharedWorker:
+        """A process that many models can be loaded into. Raises OutOfMemory, LoadFailed."""
+        return await self._by_zygote(self._share, timeout_s)
 
     def base_bytes(self) -> int:
         """What the zygote takes, the last one while there is none. Grows as imports are learned."""
@@ -129,22 +139,41 @@ class Pool:
         zygote = f"zygote {self._zygote.pid}" if self._zygote is not None else "no zygote"
         return f"<Pool {self._image.folder}: {zygote}, {len(self._nursery.living)} workers>"
 
-    async def _load(self, kind: type[Kind], model: ModelSpec, timeout_s: float) -> Kind:
+    async def _by_zygote(self, make: Callable[[Zygote], Awaitable[Made]], timeout_s: float) -> Made:
+        """Has something made by the zygote; by the next one when it dies."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     zygote = await self._current()
                     with contextlib.suppress(ForkerGone), zygote.loading():
-                        return await self._load_from(zygote, kind, model)
+                        return await make(zygote)
                     await asyncio.sleep(_RESTART_DELAY_S)
         except TimeoutError:
             raise LoadFailed(f"the model did not load within {timeout_s:g} s") from None
 
-    async def _load_from(self, zygote: Zygote, kind: type[Kind], model: ModelSpec) -> Kind:
-        process, sock = await self._nursery.fork(kind, model.name, zygote.forker)
+    async def _load(self, kind: type[Kind], model: ModelSpec, zygote: Zygote) -> Kind:
+        async with self._fork(kind, model.name, zygote) as (process, sock):
+            modules = await process.load(sock, model, self._image)
+        self._learn(modules)
+        return process
+
+    async def _share(self, zygote: Zygote) -> SharedWorker:
+        async with self._fork(Worker, "", zygote) as (worker, sock):
+            worker.attach(sock)
+            worker.confine()
+            shared = SharedWorker(worker, self._image, self._limits, self._on_output, self._learn)
+            await shared.begin()
+        return shared
+
+    @contextlib.asynccontextmanager
+    async def _fork(
+        self, kind: type[Kind], name: str, zygote: Zygote
+    ) -> AsyncIterator[tuple[Kind, socket.socket]]:
+        """A process just forked, which is ended when what follows fails."""
+        process, sock = await self._nursery.fork(kind, name, zygote.forker)
         try:
             self._check_open()
-            modules = await process.load(sock, model, self._image)
+            yield process, sock
         except WorkerDied as error:
             if zygote.exited.done():  # a process just forked dies with it: that says nothing
                 raise ForkerGone from error
@@ -152,16 +181,19 @@ class Pool:
         except BaseException:
             await process.kill("load given up")
             raise
-        self._learn(modules)
-        return process
 
-    async def _birth(self, template: Template) -> Worker:
-        """A worker of a template."""
+    async def _birth(self, template: Template, twin: ModelSpec | None) -> Worker:
+        """A worker of a template, or of a twin of its model."""
         self._check_open()
-        worker, sock = await self._nursery.fork(Worker, template.name, template.forker)
+        name = twin.name if twin else template.name
+        worker, sock = await self._nursery.fork(Worker, name, template.forker)
         try:
             self._check_open()
-            worker.attach(sock)
+            worker.confine()
+            if twin is not None:
+                await worker.become(sock, twin)
+            else:
+                worker.attach(sock)
         except BaseException:
             await worker.kill("load given up")
             raise
@@ -193,13 +225,13 @@ class Pool:
         assert self._lifeline is not None
         zygote = Zygote(self._image, self._limits)
         preload = self._image.preload + learned
-        on_line = functools.partial(self._on_output, "")
+        on_line = partial(self._on_output, "")
         found = await zygote.start(self._environment, preload, self._lifeline[0], on_line)
         self._learned.add(found)
         self._known = {*preload, *found}
         self._unshared.clear()
         self._zygotes.add(zygote)
-        zygote.exited.add_done_callback(functools.partial(self._zygote_gone, zygote))
+        zygote.exited.add_done_callback(partial(self._zygote_gone, zygote))
         return zygote
 
     def _adopt(self, zygote: Zygote) -> None:

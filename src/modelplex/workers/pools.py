@@ -21,7 +21,8 @@ from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.model import ModelSpec
 from modelplex.workers.pool import Pool
-from modelplex.workers.template import Template
+from modelplex.workers.shared import SharedWorker
+from modelplex.workers.template import Birth, Template
 from modelplex.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,10 @@ class Pools:
         """The same, into a process that never predicts and can be forked."""
         return await self._load(model, timeout_s, Pool.load_template)
 
+    async def shared(self, timeout_s: float) -> SharedWorker:
+        """A process for many models without requirements. Raises OutOfMemory, LoadFailed."""
+        return await self._main.shared(timeout_s)
+
     def base_bytes(self) -> int:
         """What all zygotes take."""
         own = (own.pool for own in self._own.values())
@@ -133,10 +138,10 @@ class Pools:
         return loaded
 
     async def _birth(
-        self, own: _Own, birth: Callable[[Template], Awaitable[Worker]], template: Template
+        self, own: _Own, birth: Birth, template: Template, twin: ModelSpec | None
     ) -> Worker:
         """A worker of a template: it may live longer, and needs the pool as well."""
-        worker = await birth(template)
+        worker = await birth(template, twin)
         own.users += 1
         worker.exited.add_done_callback(lambda _: self._leave(own))
         return worker

@@ -16,8 +16,11 @@ from modelplex.workers.errors import LoadFailed, WorkerDied
 from modelplex.workers.forker import Forker, ForkerGone
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.loaded import Loaded
+from modelplex.workers.model import ModelSpec
 from modelplex.workers.output import Output
 from modelplex.workers.worker import Worker
+
+Birth = Callable[["Template", ModelSpec | None], Awaitable[Worker]]  # of its model, or of a twin
 
 
 class Template(Loaded):
@@ -34,7 +37,8 @@ class Template(Loaded):
         super().__init__(name, pid, parent, output, limits)
         self.threads = 0  # after the load
         self.forker = Forker(self._process, self._channel, limits.fork_timeout_s)
-        self.birth: Callable[[Template], Awaitable[Worker]]  # how its pool makes a worker of it
+        self.asked_name = False  # the handler did, while it loaded: no twin can be forked
+        self.birth: Birth  # how its pool makes a worker of it
         self._own_bytes = 0
 
     @property
@@ -42,13 +46,13 @@ class Template(Loaded):
         """Whether workers can be forked from it."""
         return self.threads == 1
 
-    async def fork(self, timeout_s: float) -> Worker:
-        """A worker that has the model already. Raises OutOfMemory, LoadFailed."""
+    async def fork(self, timeout_s: float, twin: ModelSpec | None = None) -> Worker:
+        """A worker that has the model already, or its `twin`. Raises OutOfMemory, LoadFailed."""
         try:
             async with asyncio.timeout(timeout_s):
                 if not self._own_bytes:
                     await asyncio.to_thread(self.memory_bytes)  # a large one takes a while
-                return await self.birth(self)
+                return await self.birth(self, twin)
         except TimeoutError:
             raise LoadFailed(f"no worker was forked within {timeout_s:g} s") from None
         except (ForkerGone, WorkerDied):
@@ -73,6 +77,7 @@ class Template(Loaded):
 
     def _loaded(self, values: dict[str, Any]) -> None:
         self.threads = int(values["threads"])
+        self.asked_name = bool(values["asked_name"])
 
     def _on_frame(self, frame: frames.Frame) -> None:
         if frame.kind in {frames.LOADED, frames.LOAD_FAILED}:

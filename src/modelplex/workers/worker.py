@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from modelplex.workers.forker import Forker
 from modelplex.workers.invocations import Answer, Invocation
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.loaded import Loaded
+from modelplex.workers.model import ModelSpec
 from modelplex.workers.output import Output
 
 __all__ = ["Answer", "Done", "Invocation", "Worker"]
@@ -46,6 +48,11 @@ class Worker(Loaded):
         self._watch: asyncio.TimerHandle | None = None  # not one for each request: see `_look`
         self._watch_at = 0.0
 
+    async def become(self, sock: socket.socket, model: ModelSpec) -> None:
+        """Makes a process forked from a twin's template this model. Raises as `load`."""
+        self.attach(sock)
+        await self._ask(frames.LOAD, {"name": model.name, "folder": str(model.folder)})
+
     @property
     def busy(self) -> bool:
         """Whether it has a batch to answer."""
@@ -59,21 +66,30 @@ class Worker(Loaded):
         Raises ValueError for a body or headers above the limit, and then nothing was sent;
         RuntimeError when AHEAD_MAX batches are unanswered.
         """
-        calls = self._calls
-        ahead = len(calls)
-        if ahead >= AHEAD_MAX:
+        if len(self._calls) >= AHEAD_MAX:
             raise RuntimeError(f"{self!r} is asked to answer more than {AHEAD_MAX} batches at once")
         number = self._number = (self._number + 1) & 0xFFFFFFFF
         parts = invocations.encode(number, batch, self._limits.body_bytes_max)
+        self.call(number, parts, timeout_s, done)
+
+    def call(self, number: int, parts: list[frames.Data], timeout_s: float, done: Done) -> None:
+        """Sends frames that are answered by ANSWERs of this number; otherwise as `submit`."""
+        calls = self._calls
         if self._process.ending:
             self._loop.call_soon(done, self._death())
             return
         calls.append((number, timeout_s, done))
-        if ahead == 0:
+        if len(calls) == 1:
             self._begin(timeout_s)
             self._channel.send(parts)
         else:
             self._channel.send_later(parts)
+
+    async def turn(self) -> None:
+        """Returns when it has nothing to answer."""
+        while self._calls:
+            self._free = self._free or self._loop.create_future()
+            await asyncio.wait([self._free])
 
     async def invoke(self, request: Invocation, timeout_s: float) -> Answer:
         """Has one request answered.
@@ -83,9 +99,7 @@ class Worker(Loaded):
         above the limit.
         """
         invocations.check(request.body, self._limits.body_bytes_max)
-        while self._calls:
-            self._free = self._free or self._loop.create_future()
-            await asyncio.wait([self._free])
+        await self.turn()
         call: asyncio.Future[Answer] = self._loop.create_future()
 
         def done(outcome: list[Answer] | WorkerDied) -> None:

@@ -67,7 +67,11 @@ class Zygote:
         ours = self._spawn(environment, lifeline, on_line)
         self.forker = Forker(self._process, self._channel, self._limits.fork_timeout_s)
         self._channel.open(ours)
-        values = {"handler": self._image.handler, "code": str(self._image.code)}
+        values = {
+            "handler": self._image.handler,
+            "code": str(self._image.code),
+            "obey_permissions": self._limits.obey_permissions,
+        }
         self._channel.send(frames.order(frames.START, 0, imports.pack(list(preload)), **values))
         limit = self._limits.start_timeout_s
         waiting: list[asyncio.Future[Any]] = [self._started, self._process.exited]

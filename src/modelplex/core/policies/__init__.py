@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
-from modelplex.core.usage import Usage
+from modelplex.core.policies.adaptive import Adaptive
+from modelplex.core.policies.aging import Aging
+from modelplex.core.policies.gdsf import GreedyDual
+from modelplex.core.policies.lru import LeastRecentlyUsed
+from modelplex.core.policies.policy import Policy
+from modelplex.core.policies.tinylfu import TinyLfu
 
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "adaptive": Adaptive,
+    "lru": LeastRecentlyUsed,
+    "gdsf": GreedyDual,
+    "aging": Aging,
+    "tinylfu": TinyLfu,
+}
 
-class Policy(Protocol):
-    """An order of models: the one with the lowest score leaves first.
-
-    A score may change only when the model is used, fetched, loaded or measured: it is asked for
-    then and kept.
-    """
-
-    def score(self, usage: Usage, size_bytes: int, cost_s: float) -> float:
-        """What keeping a model is worth that takes `size_bytes` and costs `cost_s` to have back."""
-        ...
-
-    def evicted(self, score: float) -> None:
-        """One with this score has left."""
-        ...
+__all__ = ["POLICIES", "Policy"]
