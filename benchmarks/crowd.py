@@ -22,6 +22,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from benchmarks import forecast
 from modelplex.workers.process import pss_bytes
 from tests.support.models import make_archive, make_image
 from tests.support.platform import Platform
@@ -46,6 +47,7 @@ MIB = 1024 * 1024
 SIZES = (16_000, 64_000, 256_000, 1_000_000, 4_000_000)  # of weights; the small ones are the most
 SHARES = (40, 30, 20, 8, 2)
 PROCESS_MIB = 3.2  # private memory of a worker besides its weights, for how much 200 models need
+LOAD_S, FETCH_S, HANDLE_S = 0.016, 0.007, 0.003  # of an echo model, in a first trial
 SAMPLE_S = 2.0
 CLIENTS = 16
 TIMEOUT_S = 30.0
@@ -131,7 +133,27 @@ def _measure(platform: Platform, wish: Wish) -> str:
     log = Path(tempfile.gettempdir()) / "crowd-facts.log"
     facts = platform.data / "instances" / instance["id"] / "facts"
     shutil.copy(max(facts.glob("*.log")), log)
-    return _section(wish, seen, budget, Told(took, instance["memory"]["budget"], log))
+    memory = instance["memory"]
+    seen_by_clients = _section(wish, seen, budget, Told(took, memory["budget"], log))
+    for_models = memory["budget"] - memory["base"]
+    return seen_by_clients + "\n" + forecast.section(log, _scenario(wish, for_models))
+
+
+def _scenario(wish: Wish, memory_bytes: int) -> str:
+    """The same for the simulator, out of what was asked for and three costs of a first trial."""
+    kinds = [
+        f"[[models]]\ncount = {wish.models * share // 100}\nsize_bytes = {size + 4096}\n"
+        f"process_bytes = {int(PROCESS_MIB * MIB)}\nload_s = {LOAD_S}\nhandle_s = {HANDLE_S}\n"
+        for size, share in zip(SIZES, SHARES, strict=True)
+    ]
+    return "\n".join(
+        [
+            f"seed = {wish.seed}\nrequests = {int(wish.rate * wish.minutes * 60)}\n",
+            *kinds,
+            f"[[traffic]]\nrate_per_s = {wish.rate}\nskew = {wish.skew}\n",
+            f"[instances]\nmemory_bytes = {memory_bytes}\nvcpus = 1.0\nfetch_latency_s = {FETCH_S}",
+        ]
+    )
 
 
 def _fill_store(folder: Path, wish: Wish) -> None:

@@ -198,7 +198,7 @@ async def _ask_all(instance: Instance, names: list[str]) -> None:
         for name in left:
             assert instance.agent is not None
             call = Call(name, time.monotonic())
-            answer = await instance.agent.invoke(call, Invocation([], BODY), _nobody)
+            answer = await instance.agent.requests.invoke(call, Invocation([], BODY), _nobody)
             assert answer.status == 200, bytes(answer.body)
 
     await asyncio.gather(*(ask() for _ in range(AT_ONCE)))

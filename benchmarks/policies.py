@@ -17,8 +17,8 @@ from benchmarks.workloads import SEED, Workload, invented, recorded
 from modelplex.core.limits import Limits
 from modelplex.core.policies import POLICIES
 from modelplex.core.residency import Residency
-from modelplex.sim.machine import Make
 from modelplex.sim.oracle import Future, cost_bound_s, enlighten
+from modelplex.sim.parts import Make
 from modelplex.sim.statistics import Report
 from modelplex.sim.world import Fleet, World
 

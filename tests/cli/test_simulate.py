@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from modelplex.cli.simulate import simulate
-from modelplex.core import checkpoint, events, factlog
-from modelplex.core.factlog import Header
+from modelplex.core import events
 from modelplex.core.limits import Limits
+from modelplex.core.log import checkpoint, factlog
+from modelplex.core.log.factlog import Header
 from modelplex.core.residency import Residency
 
 SMALL = ("--models", "50", "--requests", "500", "--rate", "50")

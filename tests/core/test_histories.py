@@ -273,7 +273,7 @@ def random_world(seed: int) -> World:
         queue_max=draw.choice([20, 4000]),
         memory_guess_bytes=draw.choice([1, 50, 2000]),
         cache_enabled=draw.random() < 0.8,
-        turn_max_s=draw.choice([0.0, 1.0]),
+        tenure_max_s=draw.choice([0.0, 1.0]),
         remembered_max=draw.choice([1, 3, 10_000]),
         answers_max=draw.choice([1, 3, 64]),
         policy=draw.choice(sorted(POLICIES)),

@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from modelplex.core import budget, invariants, moves, queues, ranking, turns
+from modelplex.core import budget, invariants, queues, turns
 from modelplex.core import events as e
 from modelplex.core.holdings import Holdings
 from modelplex.core.limits import Limits
 from modelplex.core.model import Model, State
+from modelplex.core.policies import ranking
+from modelplex.core.protection import pin
 from modelplex.core.quarantine import Pause
 from modelplex.core.residency import Residency
 from modelplex.core.rules import Rule
-from modelplex.core.versions import REJECTED_MAX, Track
+from modelplex.core.sharing import moves
+from modelplex.core.versions.tracks import REJECTED_MAX, Track
 
 LIMITS = Limits(
     memory_bytes=1000,
@@ -93,7 +96,7 @@ BUGS = [
     "disk.queue = {99: 1.0}",
     "hot.in_flight[99] = 1.0",
     "disk.begin(3, 1.0); hot.in_flight.clear(); requests.forwarded[3] = disk",
-    "here.move(hot, State.DRAINING); here.memory.depart('hot'); del hot.in_flight[3]; "
+    "here.enter(hot, State.DRAINING); here.memory.depart('hot'); del hot.in_flight[3]; "
     "requests.deadlines[4] = 1e9; hot.ticket = 99",
     "requests.forwarded[50] = hot; hot.in_flight[50] = 1.0",
     "here.turns.leave(turn); del requests.forwarded[2]; warm.in_flight.clear()",
@@ -119,11 +122,11 @@ BUGS = [
     "here.turns.join(warm)",
     "hot.pause = Pause(0.0, e.Refusal.QUARANTINED, 'bad')",
     # versions
-    "here.model('two').wanted = True; here.pin(two)",
+    "here.model('two').wanted = True; pin(here, two)",
     "two.promised, two.ticket = True, 99; here.load_line.add(99, 'two')",
     "two.ticket = 99; here.load_line.add(99, 'two')",
     "load(here, two)",
-    "here.disk.reserve('two\\nv9', 1); here.move(here.model('two\\nv9'), State.ON_DISK)",
+    "here.disk.reserve('two\\nv9', 1); here.enter(here.model('two\\nv9'), State.ON_DISK)",
     "load(here, here.model('two\\nv3'))",
     "here.versions.known['gone'] = 'v1'",
     "track(here, 'two').back = True",
@@ -143,9 +146,9 @@ BUGS = [
     "here.limits = replace(here.limits, answers_max=99)",
     "here.pinned['nobody'] = Model('nobody')",
     "here.fetch_line.remove(cold.ticket, 'cold'); here.disk.reserve('cold', 5); "
-    "here.move(cold, State.FETCHING)",
+    "here.enter(cold, State.FETCHING)",
     "here.load_line.remove(here.model('next').ticket, 'next'); here.memory.reserve('next', 5); "
-    "here.move(here.model('next'), State.LOADING)",
+    "here.enter(here.model('next'), State.LOADING)",
     "for n in range(9): here.model(f'new{n}').pause = gone.pause",
     "here.absent['ghost'] = Model('ghost')",
     "here.orders.append(e.Cancel('hot'))",
@@ -175,8 +178,8 @@ def track(here: Holdings, name: str = "hot") -> Track:
 def load(here: Holdings, model: Model) -> None:
     """Only where it lies."""
     here.memory.reserve(model.name, 5)
-    here.move(model, State.LOADING)
-    here.move(model, State.LOADED)
+    here.enter(model, State.LOADING)
+    here.enter(model, State.LOADED)
 
 
 TOOLS = {
@@ -188,6 +191,7 @@ TOOLS = {
     "Track": Track,
     "e": e,
     "load": load,
+    "pin": pin,
     "replace": replace,
     "track": track,
 }

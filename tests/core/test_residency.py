@@ -46,7 +46,7 @@ LIMITS = Limits(
     fetches_max=4,
     loads_max=2,
     memory_guess_bytes=40,
-    turn_max_s=0.0,
+    tenure_max_s=0.0,
     policy="lru",
 )
 
@@ -370,9 +370,9 @@ def test_a_busy_victim_is_drained_and_comes_back_behind_the_others(here: Residen
     assert tell(here, Loaded("a", 90), now=9.0) == [Forward(3, "a")]
 
 
-def test_a_busy_model_has_its_turn_first() -> None:
+def test_a_busy_model_has_its_tenure_first() -> None:
     """It keeps its place as long as it took to load, though no longer than the limit."""
-    here = Residency(replace(LIMITS, turn_max_s=1.0))
+    here = Residency(replace(LIMITS, tenure_max_s=1.0))
     tell(here, Recovered("a", 20), Recovered("b", 20), Invoked(1, "a"), Invoked(2, "a"))
     tell(here, Loaded("a", 90), now=5.0)
     tell(here, Invoked(3, "b"), now=5.1)
@@ -382,9 +382,9 @@ def test_a_busy_model_has_its_turn_first() -> None:
     assert tell(here, Answered(2), now=6.1) == [Unload("a", Reason.MEMORY, "b")]
 
 
-def test_a_turn_ends_when_there_is_no_more_work() -> None:
+def test_a_tenure_ends_when_there_is_no_more_work() -> None:
     """An idle model is no use to anybody."""
-    here = Residency(replace(LIMITS, turn_max_s=1.0))
+    here = Residency(replace(LIMITS, tenure_max_s=1.0))
     tell(here, Recovered("a", 20), Recovered("b", 20), Invoked(1, "a"))
     tell(here, Loaded("a", 90), Invoked(2, "b"), now=5.0)
     assert tell(here, Answered(1), now=5.1) == [Unload("a", Reason.MEMORY, "b")]
@@ -647,12 +647,12 @@ def test_the_report_has_a_row_for_every_model_that_is_somewhere(here: Residency)
 # -- fairness -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("turn_max_s", [0.0, 1.0])
-def test_a_hammered_model_does_not_starve_a_cold_one(turn_max_s: float) -> None:
-    """With room for one, the cold model waits for one turn and one answer, not for a lull: the
-    time of a turn and that in which a hot model may cool pass together.
+@pytest.mark.parametrize("tenure_max_s", [0.0, 1.0])
+def test_a_hammered_model_does_not_starve_a_cold_one(tenure_max_s: float) -> None:
+    """With room for one, the cold model waits for one tenure and one answer, not for a lull: the
+    time of a tenure and that in which a hot model may cool pass together.
     """
-    here = Residency(replace(LIMITS, turn_max_s=turn_max_s))
+    here = Residency(replace(LIMITS, tenure_max_s=tenure_max_s))
     tell(here, Recovered("hot", 20), Recovered("cold", 20), Invoked(0, "hot"))
     tell(here, Loaded("hot", 90), now=10.0)
     orders = tell(here, *(Invoked(i, "hot") for i in range(1, 50)), now=10.0)
@@ -665,7 +665,7 @@ def test_a_hammered_model_does_not_starve_a_cold_one(turn_max_s: float) -> None:
         orders = tell(here, Tick(), Invoked(number, "hot"), Answered(forwarded), now=now)
         answers += 1
         forwarded = next((o.request for o in orders if isinstance(o, Forward)), forwarded)
-    assert answers <= 1 + max(turn_max_s, LIMITS.hot_wait_s) / 0.1 + 1
+    assert answers <= 1 + max(tenure_max_s, LIMITS.hot_wait_s) / 0.1 + 1
     orders = tell(here, Unloaded("hot"), now=now)
     assert [type(order) for order in orders] == [Load]
     assert tell(here, Loaded("cold", 90), now=now) == [Forward(50, "cold")]

@@ -34,7 +34,7 @@ def test_pinned_idle_busy_and_new_models_are_told_apart() -> None:
     """Pinned ones never go, busy ones not before their turn ends, nor any that a rule keeps."""
     pinned, quiet = Model("p", pinned=True), Model("i")
     kept = Model("k", rule=Rule("*", residency_min_s=9.0), loaded_at=1.0)
-    at_work, new = Model("b", turn_ends=5.0), Model("n", turn_ends=5.0)
+    at_work, new = Model("b", tenure_ends=5.0), Model("n", tenure_ends=5.0)
     at_work.in_flight = {1: 0.0}
     everyone = [pinned, quiet, kept, at_work, new]
     early = [list(kind(everyone, 4.9)) for kind in (room.idle, room.busy, room.newcomers)]

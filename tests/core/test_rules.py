@@ -26,7 +26,7 @@ from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
 from modelplex.core.rules import DEFAULT, Rule, rule_of
 
-LIMITS = Limits(memory_bytes=100, disk_bytes=1000, policy="lru", turn_max_s=0.0)
+LIMITS = Limits(memory_bytes=100, disk_bytes=1000, policy="lru", tenure_max_s=0.0)
 
 
 @pytest.fixture

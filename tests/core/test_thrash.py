@@ -99,6 +99,6 @@ def test_a_cold_model_waits_for_draining_and_loading_and_no_lull(
         number += 1
         orders = tell(here, Tick(), Invoked(number, "hot"), Answered(running), now=now)
         running = next((o.request for o in orders if isinstance(o, Forward)), running)
-    assert now - asked_at <= max(limits.hot_wait_s, limits.turn_max_s) + 2 * answer_s
+    assert now - asked_at <= max(limits.hot_wait_s, limits.tenure_max_s) + 2 * answer_s
     assert [type(order) for order in tell(here, Unloaded("hot"), now=now)] == [Load]
     assert tell(here, Loaded("cold", 90), now=now + load_s)[0] == Forward(1, "cold")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from modelplex.core.rendezvous import ranked, slot_of
+from modelplex.core.routing.rendezvous import ranked, slot_of
 from modelplex.gateway.app import open_door
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import serve

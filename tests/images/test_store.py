@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from modelplex.cli.app import main
 from modelplex.images.store import BadName, normal_name
 from tests.images.conftest import Images, MakeFolder
 
@@ -38,12 +42,37 @@ def test_what_is_no_name(images: Images, name: str) -> None:
 
 def test_resolving_finds_every_spelling(images: Images, make_folder: MakeFolder) -> None:
     """CreateModel's Image may be written in any of them."""
-    image = images.build(make_folder('environment = {A = "b"}\n')).image
+    toml = 'environment = {A = "b"}\nmodels_per_worker = 7\nshare_identical = false\n'
+    image = images.build(make_folder(toml)).image
     for spelling in ("demo", "demo:latest", ECR + "demo", ECR + "demo:latest"):
         assert images.store.resolve(spelling) == image
     assert images.store.resolve("demo:other") is None
     assert image.environment == {"A": "b"}
     assert image.handler == "handler.py:handle"
+    assert (image.models_per_worker, image.share_identical) == (7, False)
+    (row,) = json.loads(listed(images, "--json"))
+    assert (row["models_per_worker"], row["share_identical"]) == (7, False)
+    assert listed(images).splitlines()[1].split()[4] == "7"
+
+
+def test_an_image_of_an_earlier_version_shares_nothing_new(
+    images: Images, make_folder: MakeFolder
+) -> None:
+    """It says nothing of processes that models share, so they have one each."""
+    built = images.build(make_folder()).image
+    path = images.store.root / built.hash / "image.json"
+    document = json.loads(path.read_text())
+    del document["models_per_worker"], document["share_identical"]
+    path.write_text(json.dumps(document))
+    assert images.store.resolve("demo") == built
+    assert (built.models_per_worker, built.share_identical) == (1, True)
+
+
+def listed(images: Images, *options: str) -> str:
+    """What `modelplex images` prints."""
+    result = CliRunner().invoke(main, ["images", "--data", str(images.store.root.parent), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_removing_and_pruning(images: Images, make_folder: MakeFolder) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,9 +16,10 @@ from modelplex.instance import spec as specs
 from modelplex.instance.agent import Agent
 from modelplex.instance.calls import Call
 from modelplex.instance.life import Instance
+from modelplex.workers import cgroups
 from modelplex.workers.worker import Invocation
 from tests.instance.running import MIB, Running, S3Server
-from tests.support.models import make_image
+from tests.support.models import make_archive, make_image
 from tests.support.waiting import eventually
 
 SHARED = 20  # models per worker
@@ -26,7 +29,6 @@ MODELS = [f"m{number}" for number in range(60)]
 HANDLER = """
 import json
 import os
-import os
 import time
 from pathlib import Path
 
@@ -35,14 +37,21 @@ class Handler:
     def initialize(self, context):
         folder = Path(context.system_properties["model_dir"])
         self.weights = (folder / "weights.txt").read_text()
+        self.answered = 0
+        if self.weights.startswith("sleep"):
+            time.sleep(float(self.weights.split()[1]))
 
     def handle(self, data, context):
+        self.answered += 1
         match bytes(data[0]["body"]).decode().split():
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
             case ["crash"]:
                 os.kill(os.getpid(), 11)
-        return [json.dumps({"weights": self.weights, "pid": os.getpid()})]
+            case ["hog"]:
+                raise MemoryError
+        facts = {"weights": self.weights, "pid": os.getpid(), "answered": self.answered}
+        return [json.dumps(facts)]
 """
 
 
@@ -111,6 +120,85 @@ async def test_a_crash_costs_its_caller_an_error_and_the_others_a_reload(instanc
     assert (await instance.row(victim))["worker"] == 0
 
 
+async def test_who_runs_out_of_memory_is_loaded_anew_and_lives_alone(instance: Running) -> None:
+    """Only its own caller notices: nobody else is loaded again."""
+    pids = await invoke_all(instance, MODELS)
+    victim = next(m for m in MODELS[1:] if list(pids.values()).count(pids[m]) > 2)
+    neighbours = [m for m in MODELS if pids[m] == pids[victim] and m != victim]
+    reply = await instance.invoke(victim, b"hog")
+    assert (reply.error, reply.document["OriginalStatusCode"]) == ("ModelError", 507)
+    assert (await instance.row(victim))["state"] == "on_disk"
+    assert {pids[victim]} == set((await invoke_all(instance, neighbours)).values())
+    again = (await instance.invoke(victim)).document
+    assert (again["weights"], again["answered"]) == (victim, 1)
+    assert (await instance.row(victim))["worker"] == 0
+
+
+async def test_a_client_that_leaves_does_not_disturb_a_move(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server
+) -> None:
+    """In this process, so that the move can be seen."""
+    running = make(tmp_path_factory, s3, 1024 * MIB)
+    running.put("moved", "sleep 0.3")
+    running.put("busy")
+    async with started(running) as agent:
+        for model in ("moved", "busy"):
+            before = await ask(agent, model)
+        busy = asyncio.create_task(ask(agent, "busy", b"sleep 1.2"))
+        await eventually(lambda: agent.residency.here.models["busy"].in_flight)
+        waiting = asyncio.create_task(ask(agent, "moved"))
+        await eventually(lambda: "moved" in agent.residency.here.moves.open)
+        waiting.cancel()
+        await eventually(lambda: "moved" not in agent.residency.here.moves.open)
+        after = await ask(agent, "moved")
+        assert (after["weights"], after["answered"]) == ("sleep 0.3", 1)
+        assert after["pid"] != before["pid"] == (await busy)["pid"]
+        assert agent.residents.number("moved") != agent.residents.number("busy")
+        agent.residency.check()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_nothing_is_left_however_it_ends(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server, end: signal.Signals
+) -> None:
+    """With shared workers, twins and their template, and a new version that is being loaded."""
+    running = make(tmp_path_factory, s3, 1024 * MIB)
+    running.spec["limits"]["refresh_interval_s"] = 0.05
+    running.spec["rules"] = {"rules": [{"pattern": "m*", "refresh": True}], "rejected": []}
+    twin = make_archive({"weights.txt": "twin"})
+    for name in ("twin1", "twin2"):
+        s3.put(running.bucket, f"models/{name}", twin)
+    for name in ("m1", "m2"):
+        running.put(name)
+    running.start()
+    await running.healthy()
+    await invoke_all(running, ["m1", "m2"])
+    for name in ("twin1", "twin2"):
+        await running.invoke(name, b"hog")  # it lives alone from now on
+        assert (await running.invoke(name)).status == 200
+    running.put("m1", "sleep 600")
+
+    async def loading() -> bool:
+        return "loading" in {row["state"] for row in (await running.report())["models"]}
+
+    await running.until(loading)
+    process = running.process
+    assert process is not None
+    groups = [place / f"modelplex-{process.pid}" for place in cgroups._places()]
+    await running.leave()
+    process.send_signal(end)
+    assert process.wait(60) == (0 if end == signal.SIGTERM else -end)
+    running.expect_gone()
+    assert "model.crashed" not in running.errors().partition('"twin2"')[2]
+    if end == signal.SIGKILL:
+        running.start()
+        await running.healthy()
+        await running.leave()
+    assert not [folder for folder in groups if folder.exists()]
+    assert not list((running.home / "instance/disk/tmp").iterdir())
+    running.stop()
+
+
 async def test_a_worker_that_lost_most_of_its_models_is_replaced(
     tmp_path_factory: pytest.TempPathFactory, s3: S3Server
 ) -> None:
@@ -120,11 +208,7 @@ async def test_a_worker_that_lost_most_of_its_models_is_replaced(
     names = [f"m{number}" for number in range(16)]
     for name in names:
         running.put(name)
-    instance = Instance(specs.parse(running.spec), on_defect=pytest.fail)
-    await instance.start()
-    agent = instance.agent
-    assert agent is not None, instance.reason
-    try:
+    async with started(running) as agent:
         await asyncio.gather(*(ask(agent, name) for name in names))
         (first,) = {worker.pid for worker in agent.workers.values()}
         agent.notify(Resized(sum(agent.residency.memory.held[name] for name in names[-6:])))
@@ -133,13 +217,23 @@ async def test_a_worker_that_lost_most_of_its_models_is_replaced(
         assert 0 < len(kept) <= 8
         answers = await asyncio.gather(*(ask(agent, name) for name in kept))
         assert len({answer["pid"] for answer in answers} - {first}) == 1
+
+
+@contextlib.asynccontextmanager
+async def started(running: Running) -> AsyncIterator[Agent]:
+    """The instance in this process."""
+    instance = Instance(specs.parse(running.spec), on_defect=pytest.fail)
+    await instance.start()
+    assert instance.agent is not None, instance.reason
+    try:
+        yield instance.agent
     finally:
         await instance.stop()
 
 
-async def ask(agent: Agent, model: str) -> dict[str, object]:
+async def ask(agent: Agent, model: str, body: bytes = b"") -> dict[str, object]:
     async def nobody(_: bytes) -> None:
         """Hears that it waits."""
 
-    answer = await agent.invoke(Call(model, 0.0), Invocation([], b""), nobody)
+    answer = await agent.requests.invoke(Call(model, 0.0), Invocation([], body), nobody)
     return dict(json.loads(answer.body))

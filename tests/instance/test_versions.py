@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from typing import Any
 
 from tests.instance.conftest import StartInstance
@@ -47,6 +49,32 @@ async def test_versions_outlive_a_restart_and_the_store(start_instance: StartIns
     _, told = await instance.client.json("GET", "/events?after=0")
     assert {event["model"] for event in told["events"]} == {"m"}
     assert after["version"] in [e["version"] for e in told["events"] if e["event"] == "switched"]
+
+
+async def test_a_disk_that_is_full_costs_only_the_new_version(
+    start_instance: StartInstance,
+) -> None:
+    """The old one serves on, nothing half-made stays, and later the new one comes after all."""
+    instance = await start_instance(limits={"refresh_interval_s": 0.02}).healthy()
+    instance.put("m", "one")
+    assert await answers(instance, "one")
+    assert instance.process is not None
+    pid = instance.process.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**20, hard))  # a full disk, as far as it can see
+    instance.put("m", "two", **{"big.bin": os.urandom(2**20 + 1)})
+    await instance.client.json("PUT", "/rules", {"rules": [REFRESH], "rejected": []})
+
+    async def failed() -> bool:
+        return bool(await instance.events("failed"))
+
+    await instance.until(failed)
+    assert await answers(instance, "one")
+    assert not list((instance.home / "instance/disk/tmp").iterdir())
+    (event, *_) = await instance.events("failed")
+    assert "could not store the model data" in event["why"]
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    await instance.until(lambda: answers(instance, "two"))
 
 
 async def test_impossible_rules_are_refused(start_instance: StartInstance) -> None:

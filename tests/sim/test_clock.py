@@ -57,12 +57,3 @@ def test_one_that_is_removed_leaves_its_part_to_the_others() -> None:
     clock.at(10.0, share.remove, "goes")
     play(clock)
     assert ends.at == pytest.approx({"stays": 15.0})
-
-
-def test_the_capacity_can_change() -> None:
-    clock, ends = Clock(), Ends()
-    share = Share(clock, capacity=1.0)
-    share.begin(10.0, ends.note, "job", 0.0)
-    clock.at(5.0, share.resize, 5.0)
-    play(clock)
-    assert ends.at == pytest.approx({"job": 6.0})

@@ -8,8 +8,8 @@ import pytest
 
 from modelplex.core.limits import Limits
 from modelplex.core.usage import Usage
-from modelplex.sim.machine import Make
 from modelplex.sim.oracle import Future, Oracle, cost_bound_s, enlighten
+from modelplex.sim.parts import Make
 from modelplex.sim.population import MIB, Invented, Kind
 from modelplex.sim.world import Fleet, World
 

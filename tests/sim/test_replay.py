@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelplex.core import checkpoint, events, factlog
-from modelplex.core.factlog import Header
+from modelplex.core import events
 from modelplex.core.limits import Limits
+from modelplex.core.log import checkpoint, factlog
+from modelplex.core.log.factlog import Header
 from modelplex.sim import recording
-from modelplex.sim.machine import Make
+from modelplex.sim.parts import Make
 from modelplex.sim.population import Invented, Kind
 from modelplex.sim.replay import replay, replay_log
 from modelplex.sim.scenario import read

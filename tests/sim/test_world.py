@@ -10,7 +10,7 @@ import pytest
 from modelplex.core import events
 from modelplex.core.limits import Limits
 from modelplex.sim.failures import Death, SlowStore, Update
-from modelplex.sim.machine import Make
+from modelplex.sim.parts import Make
 from modelplex.sim.population import Invented, Kind
 from modelplex.sim.scenario import read
 from modelplex.sim.statistics import Report

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from modelplex.cli.output import json_option, say, show_json, show_table, size
-from modelplex.core.checkpoint import BadCheckpoint
-from modelplex.core.factlog import BadLog
+from modelplex.core.log.checkpoint import BadCheckpoint
+from modelplex.core.log.factlog import BadLog
 from modelplex.core.policies import POLICIES
 from modelplex.sim import plan, scenario
 from modelplex.sim.document import ScenarioError, quantity

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import math
 
-from modelplex.core import regroup, room, succession
+from modelplex.core import room
 from modelplex.core.budget import Budget
 from modelplex.core.events import Reason, Refusal
-from modelplex.core.holdings import PAUSE_MAX_S, Holdings
+from modelplex.core.failures import PAUSE_MAX_S, refuse, refuse_too_large
+from modelplex.core.holdings import Holdings
 from modelplex.core.model import Model, State
+from modelplex.core.protection import next_victim_at
+from modelplex.core.sharing import regroup
+from modelplex.core.versions import succession
 
 
 def advance(here: Holdings, now: float) -> None:
@@ -55,7 +59,7 @@ def _refuse_hopeless(here: Holdings) -> None:
             break
         here.leave_line(model)
         sentence = "pinned models hold all of the memory"
-        here.refuse(model, Refusal.OUT_OF_MEMORY, sentence, PAUSE_MAX_S)
+        refuse(here, model, Refusal.OUT_OF_MEMORY, sentence, PAUSE_MAX_S)
         here.settle(model)
 
 
@@ -69,7 +73,7 @@ def _start_fetches(here: Holdings, now: float) -> float:
         needed = room.disk_needed(here, model)
         if needed > room.ceiling_bytes(here, here.disk, model):
             here.leave_line(model)
-            here.refuse_too_large(model, now)
+            refuse_too_large(here, model, now)
             here.settle(model)
         elif needed <= here.disk.free_bytes:
             here.fetch(model, needed, now)
@@ -99,7 +103,7 @@ def _make_memory_room(here: Holdings, model: Model, needed: int, now: float) -> 
         return
     victims = room.choose(room.sparing(here, model, room.memory_candidates(here, now)), missing)
     if not victims:
-        here.wake(here.next_victim_at(now))
+        here.wake(next_victim_at(here, now))
     elif (patient_until := _patient_until(here, model, needed, victims, now)) > now:
         here.wake(patient_until)
     else:
@@ -143,5 +147,5 @@ def _make_disk_room(here: Holdings, model: Model, needed: int, now: float) -> bo
             case _:
                 pass  # on its way out of memory; it can be dropped when it is out
     if not victims:
-        here.wake(here.next_victim_at(now))
+        here.wake(next_victim_at(here, now))
     return bool(victims)

@@ -174,10 +174,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The worker died by itself. What was forwarded to it is answered by the shell."""
+    """The worker died by itself. What was forwarded to it is answered by the shell.
+
+    `worker_lives`: only the model was taken out of it, and its neighbours are unharmed.
+    """
 
     model: str
     failure: object
+    worker_lives: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from modelplex.core import moves
+from modelplex.core.dispatch import answers_full, takes
 from modelplex.core.holdings import Holdings
 from modelplex.core.keys import name_of, version_of
 from modelplex.core.model import AT_REST, AT_WORK, IN_MEMORY, Model, State
 from modelplex.core.queues import Line
 from modelplex.core.rules import rule_of
-from modelplex.core.versions import REJECTED_MAX, Standing, Track
+from modelplex.core.sharing import moves
+from modelplex.core.versions.tracks import REJECTED_MAX, Standing, Track
 
 
 def check(here: Holdings) -> None:
@@ -50,7 +51,7 @@ def _check_requests(here: Holdings, model: Model) -> None:
     assert model.state is not State.DRAINING or model.in_flight, model
     assert len(model.in_flight) <= here.limits.concurrency, model
     if model.state is State.LOADED:
-        assert not (model.queue and here.takes(model)) or model in here.turns, model
+        assert not (model.queue and takes(here, model)) or model in here.turns, model
         assert not model.queue.keys() & deadlines.keys(), model
         assert model.ticket is None, model
     else:
@@ -120,7 +121,7 @@ def _check_counts(here: Holdings) -> None:
     assert sum(len(model.queue) for model in here.models.values()) == len(requests.waiting)
     assert len(requests.waiting) <= limits.queue_max
     assert len(requests.forwarded) <= limits.answers_max
-    assert not here.turns.order or here.answers_full(), "a turn is waited for without need"
+    assert not here.turns.order or answers_full(here), "a turn is waited for without need"
     assert here.pinned.keys() <= here.models.keys()
     assert len(here.fetching) <= limits.fetches_max
     assert len(here.loading) <= limits.loads_max

@@ -23,7 +23,7 @@ class Limits:
     remembered_max: int = 10_000  # models that are nowhere now, and whose sizes are still known
     memory_guess_bytes: int = 32 * 1024 * 1024  # for the first load, while nothing is known
     cache_enabled: bool = True  # ModelCacheSetting; else a model leaves after its last answer
-    turn_max_s: float = 1.0  # longest that a busy model keeps its place: see `room.busy`
+    tenure_max_s: float = 1.0  # longest that a busy model keeps its place: see `room.busy`
     answers_max: int = 64  # requests forwarded at once, of all models
     policy: str = "adaptive"  # of `policies.POLICIES`: who leaves memory and disk first
     usage_half_life_s: float = 86_400.0  # how fast a model's past requests count for less

@@ -82,7 +82,7 @@ class Model:
     work_since: float = 0.0
     work_ends: float = 0.0  # the deadline of the fetch or load under way
     work_spent_s: float = 0.0  # by the steps before this one, towards the same load
-    turn_ends: float = 0.0  # until then it is a victim only if idle, and if nobody else will do
+    tenure_ends: float = 0.0  # until then it is a victim only if idle, and if nobody else will do
     fair_at: float = 0.0  # where its next turn begins: see `turns`
     leaves_for: tuple[Reason, str | None] = (Reason.MEMORY, None)  # while it drains
     known_memory_bytes: int = 0  # as last measured; 0: never

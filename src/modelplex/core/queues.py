@@ -22,9 +22,6 @@ class Requests:
         # Of those that wait for a load. All get the same time, so their order is the deadlines'.
         self.deadlines: OrderedDict[int, float] = OrderedDict()
 
-    def __contains__(self, request: int) -> bool:
-        return request in self.waiting or request in self.forwarded
-
     def enqueue(self, request: int, model: Model, now: float) -> None:
         self.waiting[request] = model
         model.enqueue(request, now)

@@ -118,25 +118,25 @@ def resting(here: Holdings) -> Iterator[Model]:
 
 def idle(loaded: Iterable[Model], now: float) -> Iterator[Model]:
     """Loaded models without work, in the order given. Pinned ones never go."""
-    return (m for m in _unprotected(loaded, now) if m.idle and m.turn_ends <= now)
+    return (m for m in _unprotected(loaded, now) if m.idle and m.tenure_ends <= now)
 
 
 def busy(loaded: Iterable[Model], now: float) -> Iterator[Model]:
     """Loaded models that would have to be drained.
 
-    Not those whose turn has not ended: a model keeps its place for as long as it took to load, at
-    most `Limits.turn_max_s`, while it has work. Else two hot models with room for one would be
+    Not those whose tenure has not ended: a model keeps its place for as long as it took to load, at
+    most `Limits.tenure_max_s`, while it has work. Else two hot models with room for one would be
     loaded for every single answer.
     """
-    return (m for m in _unprotected(loaded, now) if not m.idle and m.turn_ends <= now)
+    return (m for m in _unprotected(loaded, now) if not m.idle and m.tenure_ends <= now)
 
 
 def newcomers(loaded: Iterable[Model], now: float) -> Iterator[Model]:
-    """Those without work whose turn has not ended: only if nobody else will do.
+    """Those without work whose tenure has not ended: only if nobody else will do.
 
     They have just come in, and who asked for them may well ask again.
     """
-    return (m for m in _unprotected(loaded, now) if m.idle and m.turn_ends > now)
+    return (m for m in _unprotected(loaded, now) if m.idle and m.tenure_ends > now)
 
 
 def _unprotected(loaded: Iterable[Model], now: float) -> Iterator[Model]:

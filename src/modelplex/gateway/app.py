@@ -15,7 +15,7 @@ from pathlib import Path
 from modelplex import logs as logging_setup
 from modelplex import settings as settings_file
 from modelplex.aws.signatures import Keys, Verifier
-from modelplex.core.placement import PlacementLimits
+from modelplex.core.routing.placement import PlacementLimits
 from modelplex.gateway.control import Control
 from modelplex.gateway.delivery import Delivery
 from modelplex.gateway.door import Door

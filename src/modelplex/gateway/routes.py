@@ -1,7 +1,7 @@
 """On which instance a request is tried, and what the replies teach for the next ones.
 
-Every multi-model variant has a placement (`core/placement.py`); for all others, whose instances
-have the same model, the requests that each of them has are counted.
+Every multi-model variant has a placement (`core/routing/placement.py`); for all others, whose
+instances have the same model, the requests that each of them has are counted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from modelplex.core.placement import Placement, PlacementLimits, Shift, Site
-from modelplex.core.routing import pick_any
+from modelplex.core.routing.placement import Placement, PlacementLimits, Shift, Site
+from modelplex.core.routing.variants import pick_any
 from modelplex.gateway.fleet import Fleet, Instance, Variant
 from modelplex.http.client import ClientResponse
 

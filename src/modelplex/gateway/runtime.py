@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from modelplex.aws import shapes
 from modelplex.aws.errors import ValidationError
-from modelplex.core import routing
+from modelplex.core.routing.variants import UnknownVariant, choose_variant
 from modelplex.gateway.delivery import Delivery
 from modelplex.gateway.fleet import Endpoint, Fleet, Variant
 from modelplex.gateway.forwarding import passed
@@ -147,8 +147,8 @@ def _call(request: Request) -> _Call:
 
 def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:
     try:
-        return routing.choose_variant(endpoint.variants, target, draw)
-    except routing.UnknownVariant:
+        return choose_variant(endpoint.variants, target, draw)
+    except UnknownVariant:
         raise ValidationError(f"Variant {target} not found for endpoint {endpoint.name}.") from None
 
 

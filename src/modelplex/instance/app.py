@@ -22,13 +22,14 @@ from modelplex import logs
 from modelplex.aws.errors import ServiceError
 from modelplex.core.keys import name_of
 from modelplex.core.model import Row
-from modelplex.core.versions import Standing
+from modelplex.core.versions.tracks import Standing
 from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import ServerLimits, serve
-from modelplex.instance import kin, store
 from modelplex.instance import spec as specs
+from modelplex.instance.artifacts import store
 from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
+from modelplex.instance.processes import kin
 from modelplex.instance.spec import Spec
 
 log = logging.getLogger(__name__)

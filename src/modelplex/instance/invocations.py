@@ -21,7 +21,7 @@ from modelplex.http.messages import Header, Request, Response
 from modelplex.instance.agent import Agent
 from modelplex.instance.answers import Answers
 from modelplex.instance.calls import Call
-from modelplex.instance.journal import Journal
+from modelplex.instance.logs.journal import Journal
 from modelplex.settings import Settings
 from modelplex.workers.worker import Answer, Invocation
 
@@ -88,7 +88,9 @@ class Invocations:
             body = await request.body.read(self._limits.body_bytes_max)
             headers = [header for header in request.headers if header[0] in PASSED_ON]
             invocation = Invocation(headers, body, request_id=request_id.encode("latin-1"))
-            answer = await self._agent.invoke(call, invocation, partial(_tell, request.interim))
+            answer = await self._agent.requests.invoke(
+                call, invocation, partial(_tell, request.interim)
+            )
             return self._success(answer, call.model, request_id)
         except ServiceError as error:
             return _error(error, request_id, _retry_after(call))

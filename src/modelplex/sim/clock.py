@@ -79,12 +79,6 @@ class Share:
         heapify(self._jobs)
         self._arm(now)
 
-    def resize(self, capacity: float, now: float) -> None:
-        """Go on at another speed."""
-        self._rise(now)
-        self.capacity = capacity
-        self._arm(now)
-
     def _rise(self, now: float) -> None:
         if self._jobs:
             self.level += (now - self.at) * self.speed

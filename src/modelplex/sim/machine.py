@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.keys import name_of
-from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
-from modelplex.core.rules import Rule
 from modelplex.sim.clock import Clock, Share
-from modelplex.sim.parts import Call, Task, Work, Worker, worker_of
+from modelplex.sim.parts import Call, Make, Task, Work, not_loaded, worker_of
+from modelplex.sim.processes import Processes, Worker
 from modelplex.sim.truth import Flaw, Population, Truth
-
-
-@dataclass(frozen=True, slots=True)
-class Make:
-    """What an instance has, and how fast it is."""
-
-    limits: Limits
-    vcpus: float
-    network_bytes_per_s: float = 1.25e9 / 8
-    fetch_latency_s: float = 0.03  # from the order to the artifact's first byte
-    unload_s: float = 0.01
-    drop_s: float = 0.01
-    rules: tuple[Rule, ...] = ()
 
 
 class Watcher(Protocol):
@@ -68,11 +53,9 @@ class Machine:
         self.network = Share(clock, make.network_bytes_per_s)
         self.slowness = 1.0  # of the store: how much longer a fetch takes
         self.calls: dict[int, Call] = {}  # waiting and forwarded
-        self.memory_bytes = 0  # what all workers take
+        self.processes = Processes()
         self.disk: dict[str, int] = {}
         self.bad: set[str] = set()  # versions that cannot be loaded
-        self._workers: dict[str, Worker] = {}  # by model
-        self._shared: dict[int, Worker] = {}
         self._tasks: dict[str, Task] = {}  # fetches and loads
         self._moves: dict[str, Task] = {}
         self._fetched_at: dict[str, float] = {}
@@ -159,7 +142,7 @@ class Machine:
             call.start = "cold"
         else:
             call.start = "disk" if self._loaded_at[key] > call.sent else "warm"
-        worker = self._workers[key]
+        worker = self.processes.of[key]
         call.worker, call.key = worker, key
         worker.calls[call.request] = call
         self.cpus.begin(worker.models[key].handle_s, self._handled, call, now)
@@ -184,11 +167,10 @@ class Machine:
     def _crash(self, worker: Worker, now: float) -> None:
         """A worker dies, with all its models and with what they were doing."""
         calls, models = list(worker.calls.values()), list(worker.models)
-        self._shared.pop(worker.number, None)
-        self.memory_bytes -= worker.bytes
+        self.processes.bury(worker)
         self._lose_tasks(worker, now)
         for key in models:
-            if self._workers.pop(key, None) is worker:
+            if self.processes.of.pop(key, None) is worker:
                 self.tell(events.Crashed(key, "killed by SIGSEGV"), now)
         for call in calls:
             self.cpus.remove(call, now)
@@ -210,7 +192,8 @@ class Machine:
 
     def _begin(self, order: Work, now: float) -> Task:
         key = order.model
-        task = Task(order, self._truth(key), now, key in self.bad, home=self._workers.get(key))
+        home = self.processes.of.get(key)
+        task = Task(order, self._truth(key), now, key in self.bad, home=home)
         self._under_way(order)[key] = task
         return task
 
@@ -264,8 +247,8 @@ class Machine:
         order, truth = task.order, task.truth
         fact: Fact
         if truth.flaw is Flaw.BROKEN or task.bad:
-            fact = self._load_failed(order, "it cannot be loaded")
-        elif isinstance(order, events.Move) and self._workers.get(order.model) is not task.home:
+            fact = not_loaded(order, "it cannot be loaded")
+        elif isinstance(order, events.Move) and self.processes.of.get(order.model) is not task.home:
             fact = events.MoveFailed(order.model, "it has left meanwhile")
         elif truth.memory_bytes > order.limit_bytes and not worker_of(order):
             fact = events.OutOfMemory(order.model)
@@ -273,34 +256,12 @@ class Machine:
             fact = self._move_in(order, truth, now)
         self._finish(task, fact, now)
 
-    def _load_failed(self, order: Work, failure: str) -> Fact:
-        if isinstance(order, events.Move):
-            return events.MoveFailed(order.model, failure)
-        return events.LoadFailed(order.model, failure)
-
     def _move_in(self, order: Work, truth: Truth, now: float) -> Fact:
-        key, number = order.model, worker_of(order)
-        worker = self._shared.setdefault(number, Worker(number)) if number else Worker(0)
-        before = worker.bytes
-        worker.admit(key, truth)
-        self.memory_bytes += worker.bytes - before
+        worker = self.processes.move_in(order.model, worker_of(order), truth)
         if isinstance(order, events.Move):
-            self._move_out(key)
-            self._workers[key] = worker
-            return events.Moved(key, worker.share_bytes)
-        self._workers[key] = worker
-        self._loaded_at[key] = now
-        return events.Loaded(key, worker.share_bytes)
-
-    def _move_out(self, key: str) -> None:
-        """A model leaves its worker, which ends with its last model."""
-        worker = self._workers.pop(key, None)
-        if worker is None:
-            return
-        del worker.models[key]
-        if not worker.models:
-            self.memory_bytes -= worker.bytes
-            self._shared.pop(worker.number, None)
+            return events.Moved(order.model, worker.share_bytes)
+        self._loaded_at[order.model] = now
+        return events.Loaded(order.model, worker.share_bytes)
 
     def _cancel(self, order: events.Cancel, now: float) -> None:
         task = self._tasks[order.model]
@@ -322,7 +283,7 @@ class Machine:
 
     def _unloaded(self, key: str, now: float) -> None:
         if not self.dead:
-            self._move_out(key)
+            self.processes.move_out(key)
             self.tell(events.Unloaded(key), now)
 
     def _drop(self, order: events.Drop, now: float) -> None:

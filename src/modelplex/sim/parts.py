@@ -1,13 +1,30 @@
-"""What goes on in a simulated instance: its calls, its work, its workers."""
+"""What a simulated instance has, and what goes on in it: calls, and work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from modelplex.core import events
+from modelplex.core.events import Fact
+from modelplex.core.limits import Limits
+from modelplex.core.rules import Rule
+from modelplex.sim.processes import Worker
 from modelplex.sim.truth import Truth
 
 Work = events.Fetch | events.Load | events.Move
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """What an instance has, and how fast it is."""
+
+    limits: Limits
+    vcpus: float
+    network_bytes_per_s: float = 1.25e9 / 8
+    fetch_latency_s: float = 0.03  # from the order to the artifact's first byte
+    unload_s: float = 0.01
+    drop_s: float = 0.01
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -37,27 +54,13 @@ class Task:
     home: Worker | None = None  # of a model that is to move
 
 
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A process with one model, or, with a number, with many."""
-
-    number: int
-    models: dict[str, Truth] = field(default_factory=dict)
-    calls: dict[int, Call] = field(default_factory=dict)
-    bytes: int = 0  # a process never gets smaller
-
-    @property
-    def share_bytes(self) -> int:
-        """What each of its models takes."""
-        return self.bytes // max(1, len(self.models))
-
-    def admit(self, key: str, truth: Truth) -> None:
-        """One more model."""
-        self.models[key] = truth
-        own = sum(each.memory_bytes - each.process_bytes for each in self.models.values())
-        self.bytes = max(self.bytes, own + max(t.process_bytes for t in self.models.values()))
-
-
 def worker_of(order: Work) -> int:
     """The number of the shared worker that it goes to; 0: one of its own, or none."""
     return 0 if isinstance(order, events.Fetch) else order.worker
+
+
+def not_loaded(order: Work, failure: str) -> Fact:
+    """How a load or a move ends badly."""
+    if isinstance(order, events.Move):
+        return events.MoveFailed(order.model, failure)
+    return events.LoadFailed(order.model, failure)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from modelplex.core import checkpoint, events, factlog
+from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.keys import name_of
 from modelplex.core.limits import Limits
+from modelplex.core.log import checkpoint, factlog
 from modelplex.sim.population import Kind, Named
 from modelplex.sim.trace import open_text
 from modelplex.sim.traffic import Arrival

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelplex.core import checkpoint, factlog
+from modelplex.core.log import checkpoint, factlog
 from modelplex.sim.recording import segments
 from modelplex.sim.trace import open_text
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from modelplex.core.limits import Limits
-from modelplex.core.placement import PlacementLimits
 from modelplex.core.policies import POLICIES
 from modelplex.core.residency import Residency
+from modelplex.core.routing.placement import PlacementLimits
 from modelplex.core.rules import Rule
 from modelplex.core.sizing import GIB, instance_type, is_known
 from modelplex.sim import document, recording, trace
 from modelplex.sim.document import ScenarioError
 from modelplex.sim.failures import Death, Failure, SlowStore, Update
-from modelplex.sim.machine import Make
+from modelplex.sim.parts import Make
 from modelplex.sim.population import Invented, Kind
 from modelplex.sim.recording import Recording
 from modelplex.sim.statistics import Report

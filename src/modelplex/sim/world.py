@@ -14,13 +14,13 @@ from random import Random
 from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.keys import key_of
-from modelplex.core.placement import Placement, PlacementLimits
 from modelplex.core.residency import Residency
-from modelplex.core.whereabouts import Site
+from modelplex.core.routing.placement import Placement, PlacementLimits
+from modelplex.core.routing.whereabouts import Site
 from modelplex.sim.clock import Clock
 from modelplex.sim.failures import Death, Failure, SlowStore, Update
-from modelplex.sim.machine import Machine, Make
-from modelplex.sim.parts import Call, Task
+from modelplex.sim.machine import Machine
+from modelplex.sim.parts import Call, Make, Task
 from modelplex.sim.statistics import Report, Statistics
 from modelplex.sim.traffic import Arrival
 from modelplex.sim.truth import Population
@@ -240,5 +240,5 @@ class World:
     def _end_window(self) -> None:
         alive = [machine for machine in self.machines if not machine.dead]
         loaded = sum(len(machine.residency.here.loaded) for machine in alive)
-        memory = sum(machine.memory_bytes for machine in alive)
+        memory = sum(machine.processes.memory_bytes for machine in alive)
         self.statistics.end_window(memory, loaded, len(alive))

@@ -2,7 +2,7 @@
 
 The kernel's exact account of a process walks its page tables: 0.5 ms for a small one, 25 ms for
 each GiB. What has been touched or given back since the last time is known at once, and often shows
-that nothing changed; and while there is no time for the exact account, it is a good estimate.
+that little changed; and while there is no time for the exact account, it is a good estimate.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Meter:
         grown = resident - last.resident_bytes
         moved = max(abs(grown), (faults - last.faults) * PAGE_BYTES)
         if resident and moved < still_bytes and now - last.at < EXACT_FOR_S:
-            return last.exact_bytes
+            return last.exact_bytes + moved  # at most: little for one, and much for a thousand
         if self._credit(now) > 0:
             return self._measure(process, resident, faults, now)
         return max(0, last.exact_bytes + grown) if resident else 0

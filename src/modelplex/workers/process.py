@@ -174,6 +174,11 @@ def pss_bytes(pid: int) -> int:
     return _rollup_bytes(pid, b"Pss")
 
 
+def resident_bytes(pid: int) -> int:
+    """All that it has in memory, shared or not. 0 if it is gone."""
+    return _rollup_bytes(pid, b"Rss")
+
+
 def _rollup_bytes(pid: int, *names: bytes) -> int:
     """The sum of some lines of the kernel's account of a process's memory."""
     try:

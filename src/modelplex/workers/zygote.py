@@ -20,7 +20,7 @@ from modelplex.workers.forker import Forker
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.output import Output
-from modelplex.workers.process import ExitStatus, Process, pss_bytes
+from modelplex.workers.process import ExitStatus, Process, resident_bytes
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Zygote:
     """A zygote process. `start` first; afterwards `exited` tells of its end."""
 
     def __init__(self, image: ImageSpec, limits: PoolLimits) -> None:
-        self.base_bytes = 0  # PSS when it was ready: before any worker shared its pages
+        self.base_bytes = 0  # what it had in memory when it was ready, and all workers share
         self._image = image
         self._limits = limits
         self._started: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
@@ -149,7 +149,7 @@ class Zygote:
         if frame.kind == frames.START_FAILED:
             await self.stop()
             raise StartFailed(values["reason"])
-        self.base_bytes = pss_bytes(self.pid)
+        self.base_bytes = resident_bytes(self.pid)
         log.info("zygote.ready", extra={"pid": self.pid, "threads": values["threads"]})
         return imports.unpack(frame.body)
 

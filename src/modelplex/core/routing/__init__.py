@@ -1,0 +1,1 @@
+"""Where requests go: variants, instances, and what is known of models there."""

@@ -1,0 +1,1 @@
+"""What happened: told as events, as log lines, as the log of facts and orders."""
