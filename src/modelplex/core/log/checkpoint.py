@@ -43,7 +43,7 @@ def restore(text: str) -> Residency:
         raise
     except Exception as error:  # a pickle that is no pickle fails in every way
         raise BadCheckpoint(
-            f"the checkpoint cannot be read: {error!r}. Only the version of modelplex that wrote it can"
+            f"the checkpoint cannot be read, except by the version that wrote it: {error!r}"
         ) from None
     if not isinstance(found, Residency):
         raise BadCheckpoint(f"the checkpoint holds a {type(found).__name__}, no residency")
