@@ -4,6 +4,7 @@ Every answer says which model gave it, and has to be right. The memory of all wo
 measured from outside, by /proc, against the instance's budget. Afterwards the same traffic, as the
 instance recorded it, is played through the simulator, which is told nothing but what the log says
 of sizes and durations; and once more the simulator forecasts from the traffic's parameters alone.
+The log stays in the temporary folder as crowd-facts.log, to be replayed.
 """
 
 from __future__ import annotations
@@ -77,11 +78,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How long it took, the instance's budget, and where its log is."""
+    """How long it took, and the instance's budget."""
 
     took_s: float
     budget_bytes: int
-    log: Path
 
 
 def run(options: Sequence[str] = ()) -> str:
@@ -134,7 +134,7 @@ def _measure(platform: Platform, wish: Wish) -> str:
     facts = platform.data / "instances" / instance["id"] / "facts"
     shutil.copy(max(facts.glob("*.log")), log)
     memory = instance["memory"]
-    seen_by_clients = _section(wish, seen, budget, Told(took, memory["budget"], log))
+    seen_by_clients = _section(wish, seen, budget, Told(took, memory["budget"]))
     for_models = memory["budget"] - memory["base"]
     return seen_by_clients + "\n" + forecast.section(log, _scenario(wish, for_models))
 
@@ -262,7 +262,7 @@ def _section(wish: Wish, seen: Seen, budget: Budget, told: Told) -> str:
         f"Memory by PSS from outside, every {SAMPLE_S:g} s: at most "
         f"{max(budget.samples) / MIB:.0f} MiB ({above} of {len(budget.samples)} samples above the "
         f"budget); workers at most {max(budget.workers)}.\n"
-        f"Hit ratio (warm): {starts['warm'] / total:.3f}. The instance's log of facts: {told.log}."
+        f"Hit ratio (warm): {starts['warm'] / total:.3f}."
     )
     return "\n".join(["## A crowd of models", "", text, "", *rows, ""])
 
