@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from modelplex.runtime import frames
+from modelplex.workers.errors import WorkerDied
 
 Header = tuple[bytes, bytes]
 Data = bytes | bytearray | memoryview
@@ -71,3 +73,13 @@ def decode(frame: frames.Frame) -> Answer:
     status, phrase, failure, *pairs = bytes(frame.meta).split(b"\0")
     headers = list(zip(pairs[::2], pairs[1::2], strict=True))
     return Answer(int(status), phrase.decode("utf-8"), headers, frame.body, failure.decode("ascii"))
+
+
+def settle(call: asyncio.Future[Answer], outcome: list[Answer] | WorkerDied) -> None:
+    """Give one request's answer, or its worker's death, to who awaits it, if anybody does."""
+    if call.done():
+        return
+    if isinstance(outcome, WorkerDied):
+        call.set_exception(outcome)
+    else:
+        call.set_result(outcome[0])

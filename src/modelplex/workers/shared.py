@@ -152,16 +152,7 @@ class SharedWorker:
             worker.output.speak_for(partial(self._on_output, name))
             self._speaker = name
         call: asyncio.Future[Answer] = self._loop.create_future()
-
-        def done(outcome: list[Answer] | WorkerDied) -> None:
-            if call.done():
-                return
-            if isinstance(outcome, WorkerDied):
-                call.set_exception(outcome)
-            else:
-                call.set_result(outcome[0])
-
-        worker.call(number, parts, timeout_s, done)
+        worker.call(number, parts, timeout_s, partial(invocations.settle, call))
         return await call
 
     def share_bytes(self) -> int:

@@ -13,6 +13,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from modelplex.runtime import frames
 from modelplex.workers import invocations
@@ -101,16 +102,7 @@ class Worker(Loaded):
         invocations.check(request.body, self._limits.body_bytes_max)
         await self.turn()
         call: asyncio.Future[Answer] = self._loop.create_future()
-
-        def done(outcome: list[Answer] | WorkerDied) -> None:
-            if call.done():
-                return
-            if isinstance(outcome, WorkerDied):
-                call.set_exception(outcome)
-            else:
-                call.set_result(outcome[0])
-
-        self.submit([request], timeout_s, done)
+        self.submit([request], timeout_s, partial(invocations.settle, call))
         return await call
 
     def __repr__(self) -> str:
