@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_a_disk_that_fails_costs_the_log_alone(
     life = Life(tmp_path / "facts", 1000)
     life.bring("m")
     assert [record.message for record in caplog.records] == ["facts.not_recorded"]
+
+
+def test_a_disk_that_is_full_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    """What cannot be written is lost: reading the log and closing it go on."""
+    life = Life(tmp_path, 100_000)
+    life.recorder.before(life.residency)
+    newest = max(tmp_path.glob("*.log"))
+    full = os.open("/dev/full", os.O_WRONLY)
+    descriptor = next(
+        int(each.name)
+        for each in Path("/proc/self/fd").iterdir()
+        if os.path.realpath(each) == str(newest)
+    )
+    os.dup2(full, descriptor)
+    os.close(full)
+    life.bring("m")
+    assert newest in life.recorder.segments()
+    life.recorder.close()
 
 
 def test_a_model_is_explained_from_its_log(tmp_path: Path) -> None:

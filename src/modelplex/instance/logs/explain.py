@@ -84,7 +84,7 @@ def _back_in_s(residency: Residency, name: str) -> float | None:
     """How long a request would wait for it if it came now and nobody were in its way; None where
     nothing is known."""
     here = residency.here
-    model = here.models.get(name)
+    model = here.models.get(here.versions.serving(name))
     if model is None:
         return None
     if model.state is State.LOADED:

@@ -8,6 +8,7 @@ replay. Nothing is lost when this process dies but the last second.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -63,15 +64,19 @@ class Recorder:
     def segments(self) -> list[Path]:
         """The segments of this folder that are complete up to now, the oldest first."""
         if self._file is not None:
-            self._file.flush()
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._give_up(error)
         return sorted(self._folder.glob("*.log"))
 
     def close(self) -> None:
         """Write what is left."""
         self._on = False
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # a full disk must not keep the instance from ending
+                file.close()
 
     def _begin(self, residency: Residency) -> None:
         if self._file is not None:
@@ -92,4 +97,4 @@ class Recorder:
 
     def _give_up(self, error: OSError) -> None:
         log.error("facts.not_recorded", extra={"problem": str(error)})
-        self._on, self._file = False, None
+        self.close()
