@@ -52,12 +52,18 @@ class Settings:
     s3_access_key: str = setting("", "for s3_endpoint")
     s3_secret_key: str = setting("", "for s3_endpoint")
     s3_region: str = setting("", "empty: the platform's region")
+    container_engine: str = setting(
+        "auto", "auto ($DOCKER_HOST, Docker's or Podman's socket), off, or unix:///PATH"
+    )
+    registry: bool = setting(False, "a registry for container images; needs docker-registry")
+    registry_port: int = setting(8322, "the registry's own port, on host; 0: any free one")
     memory_mib: int = setting(0, "for all instances; 0: three quarters of the machine's memory")
     disk_mib: int = setting(0, "for all instances' artifacts; 0: half of what is free at start")
     instance_scale: float = setting(
         0.0, "share of a type's memory and vCPUs; 0: memory_mib / 64 GiB, <= 1"
     )
     instances_max: int = setting(20, "of all endpoints; more: ResourceLimitExceeded")
+    model_code: str = setting("allow", "or refuse: of models, code/, pickle and joblib are not run")
     file_roots: tuple[str, ...] = setting((), "folders that file:// model data may lie under")
     log_level: str = setting("info", "debug, info, warning or error")
     json_logs: bool = setting(False, "one JSON object per line instead of text")
@@ -111,6 +117,11 @@ class Settings:
         section="limits: the platform",
     )
     waiter_hold_s: float = setting(50.0, "longest a waiter's DescribeEndpoint is held")
+    image_pull_timeout_s: float = setting(600.0, "then the endpoint has failed")
+    container_ping_interval_s: float = setting(5.0, "between two pings of a container in service")
+    container_ping_timeout_s: float = setting(2.0, "for each; later counts as a bad one")
+    container_unhealthy_after: int = setting(6, "bad pings in a row; then it is restarted")
+    container_unload_timeout_s: float = setting(360.0, "then the container is restarted")
     report_interval_s: float = setting(1.0, "control's question to each instance")
     restart_delay_max_s: float = setting(10.0, "longest pause before a dead process starts again")
     stop_timeout_s: float = setting(30.0, "SIGTERM to SIGKILL of any process, as SageMaker's")
@@ -153,12 +164,15 @@ _NAMES = tuple(each.name for each in fields(Settings))
 _DEFAULTS = Settings()
 _ZERO_ALLOWED = {
     *("memory_mib", "disk_mib", "instance_scale", "loads_max", "port", "answers_max"),  # automatic
+    "registry_port",  # automatic
     *("fact_log_mib", "hot_wait_s"),  # off
 }
 _PATTERNS = {
     "account": (r"\d{12}", "12 digits"),
     "region": (r"[a-z]{2,}(-[a-z]+)+-\d+", "a region's name such as us-west-2"),
     "cgroups": ("auto|off", "auto or off"),
+    "container_engine": ("auto|off|unix://.+", "auto, off or unix:///PATH"),
+    "model_code": ("allow|refuse", "allow or refuse"),
     "log_level": ("debug|info|warning|error", "debug, info, warning or error"),
     "access_key": (r"|[\x21-\x2b\x2d-\x7e]{3,128}", "3 to 128 printable characters, no comma"),
     "secret_key": (r"|[\x21-\x2b\x2d-\x7e]{8,256}", "8 to 256 printable characters, no comma"),
@@ -299,7 +313,7 @@ def _check(name: str, value: Any, place: str) -> None:
             raise SettingsError(
                 f"{place}: must be {'at least' if not low else 'above'} 0: {value}."
             )
-    if name == "port" and value > 65535:
+    if name in ("port", "registry_port") and value > 65535:
         raise SettingsError(f"{place}: a port is at most 65535, not {value}.")
     if name in _PATTERNS and not re.fullmatch(_PATTERNS[name][0], value):
         shown = "the given value" if name == "secret_key" else repr(value)
@@ -312,6 +326,8 @@ def _check_together(settings: Settings) -> None:
     for one, other in (("access_key", "secret_key"), ("s3_access_key", "s3_secret_key")):
         if bool(getattr(settings, one)) != bool(getattr(settings, other)):
             raise SettingsError(f"{one} and {other} belong together: give both or neither.")
+    if settings.registry and settings.registry_port == settings.port != 0:
+        raise SettingsError(f"port and registry_port are both {settings.port}: give each its own.")
     if settings.s3_endpoint and not settings.s3_access_key:
         raise SettingsError("s3_endpoint needs s3_access_key and s3_secret_key.")
 

@@ -128,3 +128,13 @@ def test_the_pause_cannot_overflow() -> None:
     for _ in range(5000):
         pause = quarantine.failed(pause, "x", False, 0.0, LIMITS)
     assert (pause.failures, pause.until) == (5001, 6.0)
+
+
+def test_a_model_that_had_nothing_to_do_is_not_blamed(here: Residency) -> None:
+    """Its container ended, for another model's sake: it is loaded again when it is wanted."""
+    tell(here, Recovered("a", 10), Invoked(1, "a"), Loaded("a", 10), Answered(1), now=1.0)
+    for request in range(2, 6):
+        tell(here, Crashed("a", "the container ended", blameless=True), now=2.0)
+        orders = tell(here, Invoked(request, "a"), now=2.0)
+        assert [type(order) for order in orders] == [Load]
+        tell(here, Loaded("a", 10), Answered(request), now=2.0)

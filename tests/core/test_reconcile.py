@@ -71,6 +71,14 @@ def test_an_instance_that_keeps_dying_fails_the_creation() -> None:
     )
 
 
+def test_an_instance_that_cannot_start_fails_the_creation_at_once() -> None:
+    """Trying again would not help; in service it is tried again and again."""
+    hopeless = Instance("b", Process.ABSENT, ends=Ends(1, NOW, "no image", for_good=True))
+    [failed] = planned("Creating", up("a"), hopeless)
+    assert failed == SetStatus("e", "Failed", "Variant w, instance b could not start: no image")
+    assert planned("InService", up("a"), hopeless) == [StartInstance("b")]
+
+
 def test_an_instance_that_never_pings_fails_the_creation() -> None:
     """The time is the variant's own, counted from the process's start."""
     slow = up("b", Ping.STARTING, started_at=NOW - 239)

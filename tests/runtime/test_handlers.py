@@ -153,3 +153,20 @@ def test_errors_of_initialize_are_not_swallowed(folder, code):
     write(code, "service_j.py", SERVICE.replace("self.weights = context", "raise OSError; context"))
     with pytest.raises(OSError):  # noqa: PT011  the handler raised it without a text
         start(folder, code, "service_j.py")
+
+
+def test_code_of_models_may_be_refused(folder, code, monkeypatch):
+    """A handler named in the archive is not run, and its modules are not found."""
+    monkeypatch.setenv(handlers.CODE_VARIABLE, "refuse")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write(code, "service_r.py", "import helper_r\ndef handle(data, context): return helper_r.WHO")
+    write(code, "helper_r.py", "WHO = 'image'")
+    write(folder, "helper_r.py", "WHO = 'model'")
+    entry, _ = start(folder, code, "service_r.py")
+    assert entry(None, None) == "image"
+    manifest = {"model": {"handler": "own.py:handle"}}
+    write(folder, "MAR-INF/MANIFEST.json", json.dumps(manifest))
+    with pytest.raises(handlers.HandlerError, match=r"own\.py:handle, and this endpoint refuses"):
+        start(folder, code, "service_r.py")
+    entry, _ = start(folder, code, "service_r.py", explicit="service_r.py")  # the server's own word
+    assert entry(None, None) == "image"

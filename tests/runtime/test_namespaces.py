@@ -147,3 +147,15 @@ def test_a_folder_that_is_gone_is_told(make, tmp_path):
     with pytest.raises(FileNotFoundError):
         namespace.enter()
     assert sys.path == before
+
+
+def test_modules_of_a_model_whose_code_is_refused_are_not_found(make, monkeypatch):
+    """The image's are."""
+    monkeypatch.setenv(handlers.CODE_VARIABLE, "refuse")
+    namespace = make("a", helper_h="", shared_h="made = 'by the model'")
+    try:
+        assert importlib.import_module("shared_h").made == []
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("helper_h")
+    finally:
+        namespace.leave()

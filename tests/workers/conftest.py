@@ -119,12 +119,13 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[MakeStage]:
         preload: tuple[str, ...] = (),
         python: str = sys.executable,
         start: bool = True,
+        prepare: str = "",
     ) -> Stage:
         root = tmp_path / f"stage{len(stages)}"
         folder = root / "image"
         folder.mkdir(parents=True)
         write_files(folder, {"model_handler.py": source, **(files or {})})
-        image = ImageSpec(folder, Path(python), handler, preload)
+        image = ImageSpec(folder, Path(python), handler, preload, prepare)
         lines: list[tuple[str, str]] = []
         name, _, value = mark.partition("=")
         given = {name: value, **(environment or {})}

@@ -446,3 +446,40 @@ async def test_a_closed_pool_has_no_processes(make_stage, tools):
     assert all("pool closed" in str(result) for result in results)
     with pytest.raises(LoadFailed, match="being stopped"):
         await stage.load("late")
+
+
+PREPARING = """
+    import os
+
+    def prepare(model_dir):
+        print("preparing", os.getcwd() == model_dir)
+        if os.path.exists("bad"):
+            raise ValueError("the artifact is bad")
+        if os.path.exists("deadly"):
+            os._exit(5)
+        with open("prepared", "w") as file:
+            file.write("yes")
+
+    def handle(data, context):
+        return None if data is None else [open("prepared").read()]
+    """
+
+
+async def test_an_image_prepares_artifacts(make_stage, tools):
+    """In a process of its own, which ends; what it says goes to the model's log."""
+    stage = await make_stage(PREPARING, prepare="model_handler.py:prepare")
+    await stage.pool.prepare("m", stage.model("m"), 30.0)
+    assert stage.printed() == ["preparing True"]
+    worker = await stage.load()
+    assert (await tools.ask(worker)).body == b"yes"
+    assert len(stage.pool._nursery.living) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"), [("bad", "ValueError: the artifact is bad"), ("deadly", "exit code 5")]
+)
+async def test_what_cannot_be_prepared_says_why(make_stage, file, reason):
+    """An exception, and a death."""
+    stage = await make_stage(PREPARING, prepare="model_handler.py:prepare")
+    with pytest.raises(LoadFailed, match=reason):
+        await stage.pool.prepare("m", stage.model("m", {file: ""}), 30.0)

@@ -199,3 +199,21 @@ async def test_closing_leaves_nothing(make_shop):
     assert parent(worker.pid) == ""
     with pytest.raises(LoadFailed):
         await shop.pools.load(shop.model("two", "toys==1.0\n"), 60.0)
+
+
+async def test_packages_of_models_may_be_refused(tmp_path: Path) -> None:
+    """Nothing is installed for a model where its code is not wanted."""
+    python = Path(sys.executable)
+    pools = Pools(
+        ImageSpec(tmp_path, python, ""),
+        {"MODELPLEX_MODEL_CODE": "refuse"},
+        lambda *line: None,
+        environments=Environments(tmp_path / "kept", python),
+    )
+    (tmp_path / "m" / "code").mkdir(parents=True)
+    (tmp_path / "m" / "code" / "requirements.txt").write_text("toys")
+    with pytest.raises(LoadFailed, match=r"brings a requirements\.txt, and .* refuses") as raised:
+        await pools.load(ModelSpec("m", tmp_path / "m", TOOLKIT), 10.0)
+    assert raised.value.status == 403
+    assert not (tmp_path / "kept").exists()
+    await pools.close()

@@ -99,9 +99,22 @@ class Tree:
 
     def charge(self, size: int) -> None:
         """Count `size` bytes in whole blocks, at least one."""
-        self.disk_bytes += -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
+        self.disk_bytes += _blocks(size)
         if self.disk_bytes > self._bounds.disk_bytes:
             raise Overran(self.disk_bytes)
+
+
+def taken_bytes(folder: Path) -> int:
+    """What all that is in a folder takes, counted as while it is unpacked."""
+    taken = 0
+    for place, folders, files in os.walk(folder):
+        taken += len(folders) * BLOCK_BYTES
+        taken += sum(_blocks(os.lstat(os.path.join(place, name)).st_size) for name in files)
+    return taken
+
+
+def _blocks(size: int) -> int:
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
 
 
 def inside(name: str) -> str:

@@ -177,11 +177,13 @@ class Crashed:
     """The worker died by itself. What was forwarded to it is answered by the shell.
 
     `worker_lives`: only the model was taken out of it, and its neighbours are unharmed.
+    `blameless`: the model had nothing to do at that time, so that it is no failure of its own.
     """
 
     model: str
     failure: object
     worker_lives: bool = False
+    blameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What to do so that the endpoints that run become the endpoints that are wanted.
 
     Creating ──all healthy──▶ InService ──(DeleteEndpoint)──▶ Deleting ──none left──▶ forgotten
-        └──one gave up, died ENDS_MAX times, or was not healthy in time──▶ Failed ──▲
+        └──one gave up, cannot start, died ENDS_MAX times, was not healthy in time──▶ Failed ──▲
 
 `plan` looks at everything anew each time and remembers nothing, so it does not matter who ran it
 last, or how often: actions that are carried out are not asked for again.
@@ -41,11 +41,12 @@ class Ends:
     count: int = 0  # in a row, none having run for STEADY_S
     at: float = 0.0
     reason: str = ""
+    for_good: bool = False  # it could not even be started, and will not be the next time
 
-    def another(self, started_at: float, now: float, reason: str) -> Ends:
+    def another(self, started_at: float, now: float, reason: str, for_good: bool = False) -> Ends:
         """The same with one more end."""
         steady = now - started_at >= STEADY_S
-        return Ends(1 if steady else self.count + 1, now, reason)
+        return Ends(1 if steady else self.count + 1, now, reason, for_good)
 
     def restart_at(self, delay_max_s: float) -> float:
         """When to start again: at once the first time, then after growing pauses."""
@@ -165,6 +166,8 @@ def _create(endpoint: Endpoint, seen: Mapping[str, Instance], now: float) -> lis
 def _problem(instance: Instance, variant: Variant, now: float) -> str:
     """Why this instance will not come up; empty while it may."""
     where = f"Variant {variant.name}, instance {instance.id}"
+    if instance.ends.for_good:
+        return f"{where} could not start: {instance.ends.reason}"
     if instance.ends.count >= ENDS_MAX:
         return f"{where} died {instance.ends.count} times during its start: {instance.ends.reason}"
     if instance.process is not Process.RUNNING:

@@ -20,9 +20,11 @@ from modelplex.instance.answers import Answers
 from modelplex.instance.artifacts.disk import Artifacts
 from modelplex.instance.artifacts.fetches import Fetches
 from modelplex.instance.calls import AnyWorker, Work
+from modelplex.instance.containers.choice import Containers
 from modelplex.instance.logs.history import History
 from modelplex.instance.logs.recorder import Recorder
 from modelplex.instance.processes import receipts
+from modelplex.instance.processes.batches import Batches
 from modelplex.instance.processes.residents import Residents
 from modelplex.instance.requests import Requests
 from modelplex.instance.tasks import Tasks
@@ -39,18 +41,21 @@ class Agent:
         self,
         *,
         residency: Residency,
-        pool: Pools,
+        pool: Pools | Containers,
         artifacts: Artifacts,
         answers: Answers,
         history: History,
         recorder: Recorder,
         limits: Settings,
+        batch_max: int,
         on_give_up: Callable[[str], None],
+        on_full: Callable[[str], None],
         on_defect: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_give_up` hears why a `Wanted` model cannot be had, `on_defect` why this object must
-        not be trusted any more.
+        """`batch_max`: requests that a handler answers at once. `on_give_up` hears why a `Wanted`
+        model cannot be had, `on_full` of each model that lacked memory, before residency does,
+        `on_defect` why this object must not be trusted any more.
         """
         self.residency = residency
         self.artifacts = artifacts
@@ -67,6 +72,7 @@ class Agent:
             notify=self.notify,
             residents=self.residents,
             answers=answers,
+            batches=Batches(batch_max, limits.body_bytes_max) if batch_max > 1 else None,
             timeout_s=limits.invocation_timeout_s,
             clock=clock,
         )
@@ -75,6 +81,7 @@ class Agent:
         self._history = history
         self._recorder = recorder
         self._on_give_up = on_give_up
+        self._on_full = on_full
         self._on_defect = on_defect
         self._clock = clock
         self._work: dict[str, Work] = {}
@@ -171,6 +178,8 @@ class Agent:
             log.critical("agent.defect", exc_info=True)
             self._on_defect(repr(error))
             return
+        if isinstance(fact, events.OutOfMemory):
+            self._on_full(fact.model)
         self.notify(fact)
         if isinstance(fact, events.Dropped | events.FetchFailed | events.FetchOverran):
             self._work.pop(fact.model, None)  # a fetch that begins now makes its own

@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import dataclass
 
 from modelplex.aws.errors import ServiceError
+from modelplex.instance.containers.tenant import Tenant
 from modelplex.workers.shared import Resident
 from modelplex.workers.worker import Worker
 
-AnyWorker = Worker | Resident  # what answers for one model: a process, or its place in one
+# What answers for one model: a process, its place in one, or in a container.
+AnyWorker = Worker | Resident | Tenant
 
 
 @dataclass(slots=True)

@@ -12,7 +12,9 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
 from modelplex.instance.agent import Agent
 from modelplex.instance.answers import Answers
-from modelplex.instance.artifacts.disk import Artifacts
+from modelplex.instance.artifacts import preparation
+from modelplex.instance.artifacts.disk import Artifacts, Prepare
 from modelplex.instance.artifacts.refresh import Refresher
 from modelplex.instance.artifacts.store import Store
+from modelplex.instance.containers.choice import Containers, containers
+from modelplex.instance.containers.fullness import Fullness
 from modelplex.instance.invocations import Invocations
 from modelplex.instance.logs import explain
 from modelplex.instance.logs.history import History
@@ -36,6 +41,7 @@ from modelplex.settings import MIB
 from modelplex.workers import cgroups
 from modelplex.workers.environments import Environments
 from modelplex.workers.errors import StartFailed
+from modelplex.workers.image import ImageSpec
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.pools import Pools
 
@@ -71,18 +77,27 @@ class Instance:
         self._recorder = Recorder(spec.folder / "facts", spec.id, fact_bytes)
         wanted = spec.limits.cgroups == "auto"
         self._cgroup = cgroups.open_instance(spec.memory_bytes) if wanted else None
-        environment = spec.container_environment()
-        self._pool = Pools(
-            spec.image,
-            environment,
-            lambda model, line: self._logs.write(model or None, line),
-            _pool_limits(spec, self._cgroup),
-            spec.image.folder / "learned.json",
-            Environments(spec.folder / "environments", spec.image.python, environment),
-        )
+        self._pool = self._make_pool()
+        self._fullness = Fullness()
         self._refresher: Refresher | None = None
         self._background: list[asyncio.Task[None]] = []
         self._rejected: set[tuple[str, str]] = set()  # as residency knows already
+
+    def _make_pool(self) -> Pools | Containers:
+        spec, image = self.spec, self.spec.image
+        if not isinstance(image, ImageSpec):
+            write = partial(self._logs.write, None)
+            tell, fail = self.history.platform, self._fail
+            return containers(spec, self._cgroup, write, tell, fail)
+        environment = spec.container_environment()
+        return Pools(
+            image,
+            environment,
+            lambda model, line: self._logs.write(model or None, line),
+            _pool_limits(spec, self._cgroup),
+            image.folder / "learned.json",
+            Environments(spec.folder / "environments", image.python, environment),
+        )
 
     @property
     def status(self) -> Status:
@@ -101,7 +116,7 @@ class Instance:
 
     @property
     def zygote_pid(self) -> int | None:
-        """The process that new workers are forked from."""
+        """The process that new workers are forked from, or a container's first."""
         return self._pool.zygote_pid
 
     async def start(self) -> None:
@@ -123,11 +138,16 @@ class Instance:
         if self.agent is not None:
             self.agent.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pool.close(), KILL_RESERVE_S)
+            await asyncio.wait_for(self._pool.close(), self._close_timeout_s())
         if self._cgroup is not None:
             cgroups.close_instance(self._cgroup)
         self.history.platform("Instance stopped.")
         self._logs.close()
+
+    def _close_timeout_s(self) -> float:
+        """A container may take its time after SIGTERM; workers are only killed."""
+        grace_s = 0.0 if isinstance(self._pool, Pools) else self.spec.limits.stop_timeout_s
+        return grace_s + KILL_RESERVE_S
 
     def obey(self, wishes: Wishes) -> bool:
         """Follow what the owner wants from now on; False before there is anything to follow it."""
@@ -172,7 +192,9 @@ class Instance:
 
         store = Store(self.spec.s3, self.spec.file_roots)
         folder, share = self.spec.folder / "disk", self.spec.shares_identical
-        artifacts = Artifacts(folder, store, locate, self.spec.limits, share=share)
+        artifacts = Artifacts(
+            folder, store, locate, self.spec.limits, share=share, prepare=self._preparation()
+        )
         agent = Agent(
             residency=Residency(_residency_limits(self.spec, self.base_bytes)),
             pool=self._pool,
@@ -180,12 +202,21 @@ class Instance:
             answers=answers,
             history=self.history,
             recorder=self._recorder,
-            limits=self.spec.limits,
+            limits=replace(self.spec.limits, model_load_timeout_s=self.spec.load_timeout_s),
+            batch_max=self.spec.batched,
             on_give_up=self._fail,
+            on_full=self._container_is_full,
             on_defect=self._on_defect,
         )
         agent.recover()
         return agent
+
+    def _preparation(self) -> Prepare | None:
+        """How artifacts are prepared, by images that do so."""
+        image = self.spec.image
+        if not (isinstance(self._pool, Pools) and isinstance(image, ImageSpec) and image.prepare):
+            return None
+        return preparation.by(self._pool, self.spec.limits.model_load_timeout_s)
 
     def _make_refresher(self, agent: Agent) -> Refresher:
         return Refresher(
@@ -212,7 +243,23 @@ class Instance:
             with contextlib.suppress(OSError):  # no descriptor to read /proc with: the next time
                 await agent.sample()
                 self.base_bytes = self._pool.base_bytes() or self.base_bytes
-            agent.notify(Resized(_for_models(self.spec.memory_bytes, self.base_bytes)))
+            agent.notify(Resized(self._for_models()))
+
+    def _container_is_full(self, model: str) -> None:
+        """A container has said 507 to a load: a worker would only have reached its promise."""
+        if self.agent is None or isinstance(self._pool, Pools):
+            return
+        memory, whole = self.agent.residency.memory, self._whole()
+        promised = memory.of(model)
+        self._fullness.refused(memory.used_bytes, promised, whole, time.monotonic())
+        self.agent.notify(Resized(self._for_models()))
+
+    def _for_models(self) -> int:
+        """The memory for all models, as far as it is known to be there."""
+        return self._fullness.limit(self._whole(), time.monotonic())
+
+    def _whole(self) -> int:
+        return _for_models(self.spec.memory_bytes, self.base_bytes)
 
 
 def _archive_name(location: Location) -> str:
@@ -228,18 +275,21 @@ def _residency_limits(spec: Spec, base_bytes: int) -> Limits:
             f"The image alone takes {base_bytes} bytes of memory and the instance has "
             f"{spec.memory_bytes}. Choose a larger instance type."
         )
+    answers_max = limits.answers_max or max(ANSWERS_MIN, int(ANSWERS_PER_VCPU * spec.vcpus))
     return Limits(
         memory_bytes=_for_models(spec.memory_bytes, base_bytes),
         disk_bytes=spec.disk_bytes,
         fetches_max=limits.fetches_max,
         loads_max=spec.loads_max,
         model_ready_timeout_s=limits.model_ready_timeout_s,
-        model_load_timeout_s=limits.model_load_timeout_s,
+        model_load_timeout_s=spec.load_timeout_s,
         queue_per_model_max=limits.queue_per_model_max,
         queue_max=limits.queue_max,
         memory_guess_bytes=limits.memory_guess_bytes,
         cache_enabled=spec.cached,
-        answers_max=limits.answers_max or max(ANSWERS_MIN, int(ANSWERS_PER_VCPU * spec.vcpus)),
+        answers_max=answers_max,
+        # Requests gather before a worker; a container of its own kind queues them itself.
+        concurrency=spec.batched if isinstance(spec.image, ImageSpec) else answers_max,
         policy=limits.eviction_policy,
         quarantine_after=limits.quarantine_after,
         quarantine_max_s=limits.quarantine_max_s,

@@ -16,6 +16,7 @@ from modelplex.core import events
 from modelplex.core.events import Fact
 from modelplex.instance.answers import OUT_OF_MEMORY, Answers
 from modelplex.instance.calls import AnyWorker, Call, Work
+from modelplex.instance.processes.batches import Batches
 from modelplex.instance.processes.residents import Residents
 from modelplex.instance.tasks import Tasks
 from modelplex.workers.errors import NotBegun, TimedOut, TookTooMuch, WorkerDied
@@ -35,13 +36,15 @@ class Requests:
         notify: Callable[[Fact], None],
         residents: Residents,
         answers: Answers,
+        batches: Batches | None,
         timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
-        """`timeout_s`: how long a handler may take."""
+        """`timeout_s`: how long a handler may take. Without `batches` each request goes alone."""
         self._notify = notify
         self._residents = residents
         self._answers = answers
+        self._batches = batches
         self._timeout_s = timeout_s
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -134,7 +137,10 @@ class Requests:
     ) -> Answer:
         """The worker's answer, and the facts that come with it. Raises WorkerDied."""
         try:
-            answer = await worker.invoke(invocation, self._timeout_s)
+            if self._batches is not None and isinstance(worker, Worker):
+                answer = await self._batches.invoke(worker, invocation, self._timeout_s)
+            else:
+                answer = await worker.invoke(invocation, self._timeout_s)
             if answer.status == OUT_OF_MEMORY:
                 await asyncio.shield(self._residents.expel(key, worker))
             return answer

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from modelplex.core.rules import Rule
+from modelplex.instance.containers import images
+from modelplex.instance.containers.images import CommandImage, OciImage
 from modelplex.settings import Settings, SettingsError
 from modelplex.workers.image import ImageSpec
 
@@ -52,9 +54,10 @@ class Spec:
     log_group: str
     log_stream: str
     log_folder: Path
-    image: ImageSpec
+    image: ImageSpec | CommandImage | OciImage
     models_per_worker: int  # more than one: the image's handlers can share a process
     share_identical: bool  # the image's byte-identical models may share files and memory
+    batch_max: int  # requests that the image's handlers answer at once
     environment: dict[str, str]
     multi_model: bool
     cached: bool
@@ -66,6 +69,7 @@ class Spec:
     file_roots: tuple[Path, ...]
     limits: Settings
     wishes: Wishes
+    health_timeout_s: float  # from a container's start to its first good ping
 
     @property
     def temporary(self) -> Path:
@@ -74,29 +78,51 @@ class Spec:
 
     @property
     def shares_identical(self) -> bool:
-        """Whether byte-identical models share files and memory: image and setting allow it."""
-        return self.multi_model and self.share_identical and self.limits.share_identical
+        """Whether byte-identical models share files and memory: image and setting allow it.
+
+        Containers share no memory between them, and may write into what is theirs.
+        """
+        allowed = self.share_identical and self.limits.share_identical
+        return self.multi_model and allowed and isinstance(self.image, ImageSpec)
+
+    @property
+    def batched(self) -> int:
+        """Requests that a worker may be given at once; a shared one gets them one by one."""
+        alone = self.models_per_worker == 1 or not self.multi_model
+        return self.batch_max if alone and isinstance(self.image, ImageSpec) else 1
 
     @property
     def loads_max(self) -> int:
         """Loads at once: the setting, or as many as there are vCPUs."""
         return self.limits.loads_max or max(1, int(self.vcpus))
 
+    @property
+    def load_timeout_s(self) -> float:
+        """For fetch and load together; a single-model container starts with its model."""
+        limits = self.limits
+        if self.multi_model or isinstance(self.image, ImageSpec):
+            return limits.model_load_timeout_s
+        pull_s = limits.image_pull_timeout_s if isinstance(self.image, OciImage) else 0.0
+        return limits.model_load_timeout_s + self.health_timeout_s + pull_s
+
     def container_environment(self) -> dict[str, str]:
         """The handlers' environment: the user's over SageMaker's and over thread counts.
 
         A framework that starts a thread per core of the machine in each of fifty workers helps
-        nobody: the counts follow the instance's vCPUs.
+        nobody: the counts follow the instance's vCPUs. TMPDIR is nothing to an engine's container.
         """
-        return {
+        environment = {
             **dict.fromkeys(THREAD_VARIABLES, str(max(1, int(self.vcpus)))),
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "SAGEMAKER_REGION": self.region,
             "SAGEMAKER_MULTI_MODEL": "true" if self.multi_model else "false",
+            "MODELPLEX_MODEL_CODE": self.limits.model_code,
             **self.environment,
-            "TMPDIR": str(self.temporary),
         }
+        if not isinstance(self.image, OciImage):
+            environment["TMPDIR"] = str(self.temporary)
+        return environment
 
 
 def read(path: Path) -> Spec:
@@ -150,6 +176,7 @@ def _parse(document: Mapping[str, Any]) -> Spec:
         image=_image(document["image"]),
         models_per_worker=int(document["image"].get("models_per_worker", 1)),
         share_identical=document["image"].get("share_identical", True) is not False,
+        batch_max=int(document["image"].get("batch_max", 1)),
         environment={str(key): str(value) for key, value in document["environment"].items()},
         multi_model=_choice(document, "mode", MULTI_MODEL, SINGLE_MODEL),
         cached=_choice(document, "cache", "Enabled", "Disabled"),
@@ -159,17 +186,21 @@ def _parse(document: Mapping[str, Any]) -> Spec:
         vcpus=float(document["vcpus"]),
         s3=StoreKeys(**document["s3"]),
         file_roots=tuple(Path(root) for root in document["file_roots"]),
-        limits=Settings.from_document(document["limits"], "limits of the spec"),
+        limits=(limits := Settings.from_document(document["limits"], "limits of the spec")),
+        health_timeout_s=float(document.get("health_timeout_s", limits.startup_timeout_s)),
         wishes=_wishes(document.get("rules") or {"rules": [], "rejected": []}),
     )
 
 
-def _image(document: Mapping[str, Any]) -> ImageSpec:
+def _image(document: Mapping[str, Any]) -> ImageSpec | CommandImage | OciImage:
+    if document.get("kind", "handler") != "handler":
+        return images.parse(document)
     return ImageSpec(
         folder=Path(document["folder"]),
         python=Path(document["python"]),
         handler=str(document["handler"]),
         preload=tuple(document["preload"]),
+        prepare=str(document.get("prepare", "")),
     )
 
 

@@ -23,6 +23,8 @@ START, READY, START_FAILED, FORK, FORKED, FORK_FAILED, REAP, REAPED = range(1, 9
 LOAD, LOADED, LOAD_FAILED, INVOKE, ANSWER = range(16, 21)
 # Host to a worker that holds many models; it answers all that it is asked with an ANSWER.
 SHARE, UNLOAD = range(21, 23)
+# Host to a process that prepares an artifact and ends: PREPARE -> LOADED | LOAD_FAILED.
+PREPARE = 23
 
 META_BYTES_MAX = 1024 * 1024  # of one frame; more: FrameError
 BATCH_MAX = 0xFFFF  # frames of a batch; more: FrameError

@@ -24,6 +24,8 @@ from modelplex.runtime.context import Context
 
 Entry = Callable[[Any, Any], Any]
 
+CODE_VARIABLE = "MODELPLEX_MODEL_CODE"  # "refuse": nothing that a model brings along is run
+
 _MANIFEST = os.path.join("MAR-INF", "MANIFEST.json")
 
 
@@ -39,7 +41,7 @@ def load(context: Context, code: str, handler: str, fallback: str) -> Entry:
     """
     folder = context.system_properties["model_dir"]
     named, homes = choose(context, code, handler, fallback)
-    set_path([folder, code])
+    set_path(places(folder, code))
     module, attribute = import_handler(named, homes)
     return start(module, attribute, context)
 
@@ -47,12 +49,27 @@ def load(context: Context, code: str, handler: str, fallback: str) -> Entry:
 def choose(context: Context, code: str, handler: str, fallback: str) -> tuple[str, list[str]]:
     """The handler of a model, and the folders in which it may lie. Raises HandlerError."""
     own = handler or _own_handler(context.manifest)
+    if own and not handler and refuses_code():
+        raise HandlerError(
+            f"the model names a handler of its own, {own}, and this endpoint refuses code of "
+            f"models ({CODE_VARIABLE}=refuse)"
+        )
     if not own and not fallback:
         raise HandlerError(
             "the model has no handler: name one in its manifest (model.handler), when it is "
             "registered, or as the server's default"
         )
     return own or fallback, [context.system_properties["model_dir"], code] if own else [code]
+
+
+def refuses_code() -> bool:
+    """Whether code that a model brings along must not run here."""
+    return os.environ.get(CODE_VARIABLE, "").strip().lower() == "refuse"
+
+
+def places(folder: str, code: str) -> list[str]:
+    """Where modules of a model and of its image are looked for first."""
+    return [code] if refuses_code() else [folder, code]
 
 
 def set_path(folders: list[str]) -> None:

@@ -96,7 +96,16 @@ def load_failure(error: BaseException) -> tuple[int, str]:
         answers.note(error)
     text = str(error) if isinstance(error, handlers.HandlerError) else answers.describe(error)
     message = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return answers.prediction_code(error) or 500, message
+    return answers.prediction_code(error) or _toolkit_status(error) or 500, message
+
+
+def _toolkit_status(error: BaseException) -> int | None:
+    """The status that an error of the inference toolkit (ours or AWS's) asks for."""
+    names = [each.__name__ for each in type(error).__mro__]
+    status = getattr(error, "status_code", None)
+    if "BaseInferenceToolkitError" in names and isinstance(status, int) and 400 <= status <= 599:
+        return status
+    return None
 
 
 def _refusal(error: Exception) -> answers.Answer:

@@ -38,9 +38,10 @@ class Namespace:
         self._folder = folder
         places = dict.fromkeys((folder, code, os.path.realpath(folder), os.path.realpath(code)))
         self._homes = tuple(os.path.join(place, "") for place in places)
-        self._path = [folder, code, *sys.path]  # the process's own while this one is entered
+        own = handlers.places(folder, code)
+        self._path = [*own, *sys.path]  # the process's own while this one is entered
         module = handlers.parse(handler)[1]
-        beside = handlers.importable([folder, code]) - {module}
+        beside = handlers.importable(own) - {module}
         self._names = tuple(map(sys.intern, [module, *beside]))  # the same for many models
         self._modules: dict[str, ModuleType] = {}
         self._aside: dict[str, ModuleType] = {}  # the process's, of the same names

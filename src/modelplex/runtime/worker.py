@@ -4,7 +4,7 @@ forked -> LOAD -> handler imported, model initialized -> LOADED -> (INVOKE+ -> A
                                                       -> LOAD_FAILED -> end
 
 A template loads in the same way, and then forks workers that begin with their first INVOKE. With
-SHARE instead of LOAD the process lives as `shared.py` says.
+SHARE instead of LOAD the process lives as `shared.py` says, with PREPARE as `prepare.py` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from modelplex.runtime import forking, frames, handlers, imports, memory, shared, twin
+from modelplex.runtime import forking, frames, handlers, imports, memory, prepare, shared, twin
 from modelplex.runtime.link import Link, OrderLink
 from modelplex.runtime.model import Model, Order, answer, describe, load_failure
 
@@ -34,6 +34,10 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
         _take_output("shared")
         _reseed()
         shared.serve(link, frame)
+        return
+    if frame.kind == frames.PREPARE:
+        _take_output("prepare")
+        prepare.serve(link, frame)
         return
     order = Order(**frame.values())
     _take_output(order.name)

@@ -10,12 +10,14 @@ from pathlib import Path
 class ImageSpec:
     """A handler image. `handler` is `module.py:function`, `module.py:Class` or `module.py`, for
     models that name none; if it is empty, nothing is tried at start. `preload` names modules to
-    import before any model is loaded."""
+    import before any model is loaded. `prepare` (`module.py:function`, or "") is called with the
+    folder of each artifact before its first load, and may add to it."""
 
     folder: Path
     python: Path
     handler: str
     preload: tuple[str, ...] = ()
+    prepare: str = ""
 
     @property
     def code(self) -> Path:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 from modelplex.runtime import frames, imports
@@ -89,6 +90,13 @@ class Loaded:
         self._loaded(frame.values())
         self.confine()
         return imports.unpack(frame.body)
+
+    async def prepare(self, sock: socket.socket, folder: Path, image: ImageSpec) -> None:
+        """Has the image's function prepare an artifact in `folder`. Raises as `load`."""
+        self.attach(sock)
+        self.confine()
+        order = {"function": image.prepare, "code": str(image.code), "folder": str(folder)}
+        await self._ask(frames.PREPARE, order)
 
     def confine(self, limit_bytes: int = 0) -> None:
         """Sets the limit of the memory cgroup that it has made itself, if there are any.

@@ -22,6 +22,7 @@ from modelplex.workers.forker import ForkerGone
 from modelplex.workers.image import ImageSpec
 from modelplex.workers.learning import Learned
 from modelplex.workers.limits import PoolLimits
+from modelplex.workers.loaded import Loaded
 from modelplex.workers.model import ModelSpec
 from modelplex.workers.nursery import Kind, Nursery
 from modelplex.workers.process import ExitStatus, become_subreaper, bury_orphans
@@ -105,6 +106,13 @@ class Pool:
         template.birth = self._birth
         return template
 
+    async def prepare(self, name: str, folder: Path, timeout_s: float) -> None:
+        """Has the image's function prepare an artifact in `folder`, of the model `name`.
+
+        Raises OutOfMemory, LoadFailed.
+        """
+        await self._by_zygote(partial(self._prepare, name, folder), timeout_s)
+
     async def shared(self, timeout_s: float) -> SharedWorker:
         """A process that many models can be loaded into. Raises OutOfMemory, LoadFailed."""
         return await self._by_zygote(self._share, timeout_s)
@@ -156,6 +164,11 @@ class Pool:
             modules = await process.load(sock, model, self._image)
         self._learn(modules)
         return process
+
+    async def _prepare(self, name: str, folder: Path, zygote: Zygote) -> None:
+        async with self._fork(Loaded, name, zygote) as (process, sock):
+            await process.prepare(sock, folder, self._image)
+        await process.kill("it has prepared the artifact")
 
     async def _share(self, zygote: Zygote) -> SharedWorker:
         async with self._fork(Worker, "", zygote) as (worker, sock):

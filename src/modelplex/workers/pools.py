@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from modelplex.runtime.handlers import CODE_VARIABLE
 from modelplex.workers.environments import Environment, Environments
 from modelplex.workers.errors import LoadFailed
 from modelplex.workers.image import ImageSpec
@@ -87,6 +88,10 @@ class Pools:
         """The same, into a process that never predicts and can be forked."""
         return await self._load(model, timeout_s, Pool.load_template)
 
+    async def prepare(self, name: str, folder: Path, timeout_s: float) -> None:
+        """Has the image prepare an artifact. Raises OutOfMemory, LoadFailed."""
+        await self._main.prepare(name, folder, timeout_s)
+
     async def shared(self, timeout_s: float) -> SharedWorker:
         """A process for many models without requirements. Raises OutOfMemory, LoadFailed."""
         return await self._main.shared(timeout_s)
@@ -119,6 +124,7 @@ class Pools:
         requirements = model.folder / REQUIREMENTS
         if self._environments is None or not requirements.is_file():
             return await load(self._main, model, timeout_s)
+        self._check_trusted(requirements)
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         try:
@@ -136,6 +142,15 @@ class Pools:
         if isinstance(loaded, Template):
             loaded.birth = functools.partial(self._birth, own, loaded.birth)
         return loaded
+
+    def _check_trusted(self, requirements: Path) -> None:
+        """Raises LoadFailed where packages of models, which are code, must not be installed."""
+        if self._variables.get(CODE_VARIABLE, "").strip().lower() == "refuse":
+            raise LoadFailed(
+                f"The model brings a {requirements.name}, and this endpoint refuses code of models "
+                f"({CODE_VARIABLE}=refuse): leave code/ out, or allow it.",
+                403,
+            )
 
     async def _birth(
         self, own: _Own, birth: Birth, template: Template, twin: ModelSpec | None

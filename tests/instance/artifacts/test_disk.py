@@ -19,7 +19,7 @@ from modelplex.aws.errors import InternalDependencyException, InternalFailure, V
 from modelplex.aws.locations import FileLocation, Location, S3Location, join, parse_model_data_url
 from modelplex.core.keys import key_of
 from modelplex.instance.artifacts import places
-from modelplex.instance.artifacts.disk import Artifacts, Download, Stopped
+from modelplex.instance.artifacts.disk import Artifacts, Download, Prepare, Stopped, Unprepared
 from modelplex.instance.artifacts.store import FetchFailure, Store
 from modelplex.instance.spec import StoreKeys
 from modelplex.settings import Settings
@@ -43,7 +43,11 @@ def make(tmp_path: Path) -> Make:
     (tmp_path / "models").mkdir()
 
     def build(
-        store: Store | None = None, url: str = "", share: bool = True, **limits: object
+        store: Store | None = None,
+        url: str = "",
+        share: bool = True,
+        prepare: Prepare | None = None,
+        **limits: object,
     ) -> Artifacts:
         location = parse_model_data_url(url or f"file://{tmp_path}/models/")
 
@@ -52,7 +56,8 @@ def make(tmp_path: Path) -> Make:
 
         files = Store(StoreKeys("http://127.0.0.1:1", "us-west-2", **KEYS), (tmp_path,))
         settings = Settings.from_document(limits)
-        artifacts = Artifacts(tmp_path / "disk", store or files, locate, settings, share=share)
+        disk = tmp_path / "disk"
+        artifacts = Artifacts(disk, store or files, locate, settings, share=share, prepare=prepare)
         artifacts.recover()
         return artifacts
 
@@ -346,4 +351,53 @@ def test_a_store_that_always_breaks_off_is_unavailable(make: Make, tmp_path: Pat
             artifacts.fetch("a.tar.gz", 10 * MIB, Download())
     assert isinstance(failure.value.error, InternalDependencyException)
     assert "bucket: bucket, key: models/a.tar.gz" in failure.value.error.message
+    assert not list((tmp_path / "disk/tmp").iterdir())
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_what_an_image_adds_is_part_of_the_artifact(
+    make: Make, tmp_path: Path, share: bool
+) -> None:
+    """It is done once for a content, counted on the disk, and there after a restart."""
+    for name in ("a.tar.gz", "b.tar.gz"):
+        (tmp_path / "models" / name).write_bytes(targz(Entry("f", b"x" * 5000)))
+    asked: list[str] = []
+
+    def prepare(model: str, folder: Path) -> None:
+        asked.append(model)
+        (folder / "made").mkdir()
+        (folder / "made/it").write_bytes((folder / "f").read_bytes() * 2)
+
+    artifacts = make(share=share, prepare=prepare)
+    found = artifacts.fetch("a.tar.gz", MIB, Download())
+    assert found.disk_bytes == 8192 + 4096 + 12288
+    assert (artifacts.folder("a.tar.gz") / "made/it").stat().st_size == 10_000
+    assert artifacts.recover() == {"a.tar.gz": found}
+    artifacts.fetch("b.tar.gz", MIB, Download())
+    assert asked == ["a.tar.gz"] if share else ["a.tar.gz", "b.tar.gz"]
+
+
+def test_what_an_image_adds_is_bounded(make: Make, tmp_path: Path) -> None:
+    """More than the disk has is an overrun, as if the archive had held it."""
+    (tmp_path / "models/a.tar.gz").write_bytes(targz(Entry("f", b"x")))
+
+    def prepare(_: str, folder: Path) -> None:
+        (folder / "large").write_bytes(b"x" * 2 * MIB)
+
+    with pytest.raises(Overran):
+        make(prepare=prepare).fetch("a.tar.gz", MIB, Download())
+    assert not list((tmp_path / "disk/tmp").iterdir())
+
+
+def test_what_cannot_be_prepared_is_the_models_fault(make: Make, tmp_path: Path) -> None:
+    """The client reads why; nothing is left."""
+    (tmp_path / "models/a.tar.gz").write_bytes(targz(Entry("f", b"x")))
+
+    def prepare(model: str, folder: Path) -> None:
+        raise Unprepared("there is no network in it.")
+
+    with pytest.raises(FetchFailure) as failure:
+        make(prepare=prepare).fetch("a.tar.gz", MIB, Download())
+    assert failure.value.error.message.endswith("cannot be used: there is no network in it.")
+    assert not failure.value.passing
     assert not list((tmp_path / "disk/tmp").iterdir())

@@ -83,7 +83,8 @@ def _crashed_loading(here: Holdings, model: Model, failure: object, now: float) 
 
 
 def _crashed_loaded(here: Holdings, model: Model, crash: Crashed, now: float) -> None:
-    if moves.crashed(here, model, now, crash.worker_lives):  # else a neighbour did it
+    guilty = moves.crashed(here, model, now, crash.worker_lives) and not crash.blameless
+    if guilty:  # else a neighbour did it
         model.pause = quarantine.failed(model.pause, crash.failure, True, now, here.limits)
     if model.state is State.LOADED:
         # A pinned model comes back unasked, unless it has done nothing since its load: it

@@ -142,7 +142,10 @@ def _message(written: str) -> Any:
     name, _, values = written.partition("[")
     kind, readers = _KINDS[name]
     given = json.loads("[" + values)
-    return kind(*[reader(value) for reader, value in zip(readers, given, strict=True)])
+    if len(given) > len(readers):
+        raise ValueError(f"{name} has {len(given)} values instead of {len(readers)}")
+    # An earlier version wrote fewer: those that came later have their defaults.
+    return kind(*[reader(value) for reader, value in zip(readers, given, strict=False)])
 
 
 def _rules(values: list[list[Any]]) -> tuple[Rule, ...]:

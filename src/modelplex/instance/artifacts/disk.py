@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelplex.archives import unpack
-from modelplex.archives.tree import Bounds, Overran, Refused
+from modelplex.archives.tree import Bounds, Overran, Refused, taken_bytes
 from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, S3Location
 from modelplex.core.keys import name_of, version_of
@@ -43,6 +43,13 @@ Location = S3Location | FileLocation
 
 class Stopped(Exception):
     """The download was stopped from outside."""
+
+
+class Unprepared(Exception):
+    """The image could not prepare the artifact; the message says why."""
+
+
+Prepare = Callable[[str, Path], None]  # a model's name, and the folder of its artifact
 
 
 @dataclass(slots=True)
@@ -85,15 +92,18 @@ class Artifacts:
         limits: Settings,
         *,
         share: bool = True,
+        prepare: Prepare | None = None,
     ) -> None:
         """`locate` says where a model's archive is; it raises ValueError for an impossible name.
 
         With `share`, byte-identical artifacts lie on the disk once, and their files are read-only.
+        `prepare` may add to what an archive held; it blocks, and raises Unprepared.
         """
         self._store = store
         self._locate = locate
         self._limits = limits
         self._share = share
+        self._prepare = prepare
         self._places = Places(folder)
 
     def folder(self, model: str) -> Path:
@@ -176,11 +186,13 @@ class Artifacts:
             if (wanted := version_of(model)) and artifact.version != wanted:
                 raise FetchFailure(_replaced(location, wanted, artifact.version))
             try:
-                made = self._link(artifact, work) or self._unpack(
-                    artifact, work, limit_bytes, download
+                made = self._link(artifact, work) or self._make(
+                    model, artifact, work, limit_bytes, download
                 )
             except Refused as error:
                 raise FetchFailure(_refused(location, error), passing=False) from None
+            except Unprepared as error:
+                raise FetchFailure(_unprepared(location, error), passing=False) from None
         return Record(
             model=model,
             location=str(location),
@@ -198,17 +210,31 @@ class Artifacts:
             return known
         return None
 
-    def _unpack(
-        self, artifact: Artifact, work: Path, limit_bytes: int, download: Download
+    def _make(
+        self, model: str, artifact: Artifact, work: Path, limit_bytes: int, download: Download
     ) -> Found:
         folder = work / ("unpacked" if self._share else "model")
         bounds = self._bounds(artifact.size, limit_bytes)
         disk_bytes = unpack.unpack(download.metered(artifact), folder, bounds)
-        if not self._share:
-            return Found(disk_bytes, "", artifact.version)
-        self._places.join(work, download.content, folder)
-        remove(folder)  # it is still there if somebody else was first
-        return Found(disk_bytes, download.content, artifact.version)
+        content = download.content if self._share else ""
+        if not (content and self._places.join(work, content)):
+            disk_bytes = self._prepared(model, folder, disk_bytes, limit_bytes)
+            if content:
+                self._places.join(work, content, folder)
+        elif self._prepare is not None:  # and so was the content
+            disk_bytes = taken_bytes(work / "model")
+        if content:
+            remove(folder)  # it is still there if somebody else was first
+        return Found(disk_bytes, content, artifact.version)
+
+    def _prepared(self, model: str, folder: Path, disk_bytes: int, limit_bytes: int) -> int:
+        """What an artifact takes when the image has added to it. Raises Unprepared, Overran."""
+        if self._prepare is None:
+            return disk_bytes
+        self._prepare(name_of(model), folder)
+        if (taken := taken_bytes(folder)) > limit_bytes:
+            raise Overran(taken)
+        return taken
 
     def _bounds(self, archive_bytes: int, limit_bytes: int) -> Bounds:
         floor = self._limits.archive_ratio_floor_bytes
@@ -236,6 +262,10 @@ def _refused(location: Location, error: Refused) -> ServiceError:
         f"The model data at {_shown(location)} cannot be used: {error}. Pack the model again with "
         "'tar czf' and upload it under a new name."
     )
+
+
+def _unprepared(location: Location, error: Unprepared) -> ServiceError:
+    return ValidationError(f"The model data at {_shown(location)} cannot be used: {error}")
 
 
 def _shown(location: Location) -> str:

@@ -36,8 +36,8 @@ class _House:
 class Houses:
     """Where the models live that share."""
 
-    def __init__(self, start: Callable[[float], Coroutine[Any, Any, SharedWorker]]) -> None:
-        """`start` makes a process; see `Pools.shared`."""
+    def __init__(self, start: Callable[[float], Coroutine[Any, Any, SharedWorker]] | None) -> None:
+        """`start` makes a process; see `Pools.shared`. None: no models share any."""
         self._start = start
         self._houses: dict[int, _House] = {}
         self._number: dict[Resident, int] = {}
@@ -61,6 +61,7 @@ class Houses:
         """Load a model into a worker. Raises as `SharedWorker.load` does."""
         house = self._houses.get(number)
         if house is None or house.gone:
+            assert self._start is not None, "models share no processes here"
             house = self._houses[number] = _House(self._tasks.begin(self._start(timeout_s)))
         house.coming += 1
         try:

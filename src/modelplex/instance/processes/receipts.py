@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from modelplex.instance.containers.tenant import Tenant
 from modelplex.workers.shared import Resident
 from modelplex.workers.worker import Worker
 
@@ -13,8 +14,8 @@ ENOUGH = 0.9  # of what was expected
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Bytes. `whole_process` is False for one of many models in a worker, which lives on and gives
-    memory back only when it is replaced.
+    """Bytes. `whole_process` is False for one of many models in a worker or container, which lives
+    on and gives memory back only when it is replaced.
     """
 
     expected_bytes: int
@@ -27,7 +28,7 @@ class Receipt:
         return self.whole_process and self.freed_bytes < ENOUGH * self.expected_bytes
 
 
-async def unload(worker: Worker | Resident | None) -> Receipt:
+async def unload(worker: Worker | Resident | Tenant | None) -> Receipt:
     """End what holds a model, measured before and after; None: nothing does any more."""
     if worker is None:
         return Receipt(0, 0)

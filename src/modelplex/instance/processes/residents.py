@@ -7,10 +7,10 @@ an order is returned as the fact that residency is told.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from modelplex.core import events
 from modelplex.core.events import Fact
@@ -18,8 +18,11 @@ from modelplex.core.keys import name_of
 from modelplex.instance.answers import NO_ANSWER, SERVER_ERROR, Answers
 from modelplex.instance.artifacts.disk import Artifacts
 from modelplex.instance.calls import AnyWorker, Work
+from modelplex.instance.containers.choice import Containers
+from modelplex.instance.containers.tenant import Tenant
 from modelplex.instance.logs.history import History
 from modelplex.instance.processes.houses import Houses
+from modelplex.instance.processes.rounds import Rounds
 from modelplex.instance.processes.twins import Twins
 from modelplex.instance.tasks import Tasks
 from modelplex.settings import Settings
@@ -27,11 +30,9 @@ from modelplex.workers.errors import LoadFailed, OutOfMemory, WorkerDied
 from modelplex.workers.meter import Meter
 from modelplex.workers.model import ModelSpec
 from modelplex.workers.pools import Pools
-from modelplex.workers.process import ExitStatus
 from modelplex.workers.shared import Resident
 from modelplex.workers.worker import Worker
 
-SAMPLED_MAX = 32  # processes measured at a time, of the used and of the others
 CHANGE_MIN = 0.02  # of what a model took; less is not worth a fact
 OUT_OF_MEMORY = "out of memory"
 
@@ -42,7 +43,7 @@ class Residents:
     def __init__(
         self,
         *,
-        pool: Pools,
+        pool: Pools | Containers,
         artifacts: Artifacts,
         answers: Answers,
         history: History,
@@ -58,17 +59,20 @@ class Residents:
         self._limits = limits
         self._clock = clock
         self._notify = notify
-        self._houses = Houses(pool.shared)
-        self._twins = Twins(pool, artifacts.original, self._swap)
+        self._pool = pool
+        self._houses = Houses(pool.shared if isinstance(pool, Pools) else None)
+        self._twins = self._make_twins(pool) if isinstance(pool, Pools) else None
         self._loads: dict[str, asyncio.Task[AnyWorker]] = {}
         self._owing: dict[AnyWorker, int] = {}  # answers, to requests forwarded
         self._retiring: dict[AnyWorker, str] = {}  # replaced, once they owe none: their model
-        self._used: dict[str, None] = {}  # since they were last measured
+        self._rounds = Rounds()
         self._sizes: dict[str, int] = {}  # as last reported
-        self._sampled_to = 0  # where among all processes the round of measuring is
         self._meter = Meter()
         self._meters = ThreadPoolExecutor(1, "meter")
         self._tasks = Tasks()
+
+    def _make_twins(self, pool: Pools) -> Twins:
+        return Twins(pool, self._artifacts.original, self._swap)
 
     def number(self, model: str) -> int:
         """Of the worker that a model shares; 0 if it lives alone, or nowhere."""
@@ -78,7 +82,7 @@ class Residents:
     def forward(self, model: str) -> AnyWorker:
         """The worker of a loaded model, which owes an answer from now on."""
         worker = self.workers[model]
-        self._used[model] = None
+        self._rounds.used(model)
         self._owing[worker] = self._owing.get(worker, 0) + 1
         return worker
 
@@ -148,8 +152,11 @@ class Residents:
         key, timeout_s = order.model, self._limits.model_load_timeout_s
         folder = self._artifacts.folder(key)
         spec = ModelSpec(name_of(key), folder, limit_bytes=order.limit_bytes)
+        if isinstance(self._pool, Containers):
+            return await self._pool.load(spec, timeout_s)
         if order.worker:
             return await self._houses.load(order.worker, key, spec, timeout_s)
+        assert self._twins is not None
         return await self._twins.load(spec, self._artifacts.content(key), timeout_s)
 
     async def _adopt(self, model: str, worker: AnyWorker) -> int:
@@ -160,7 +167,7 @@ class Residents:
 
     def _install(self, model: str, worker: AnyWorker) -> None:
         self.workers[model] = worker
-        self._used[model] = None
+        self._rounds.used(model)
         self._sizes.pop(model, None)
         worker.exited.add_done_callback(partial(self._exited, model, worker))
 
@@ -209,7 +216,8 @@ class Residents:
             await worker.kill(OUT_OF_MEMORY)
         else:
             await worker.unload()
-        self.lose(model, worker, OUT_OF_MEMORY, worker_lives=isinstance(worker, Resident))
+        lives = not isinstance(worker, Worker)
+        self.lose(model, worker, OUT_OF_MEMORY, worker_lives=lives)
 
     def lose(self, model: str, worker: AnyWorker, how: str, *, worker_lives: bool = False) -> None:
         """A worker died by itself, or was killed for being late, or the model alone was taken out
@@ -221,16 +229,19 @@ class Residents:
             del self.workers[model]
             self._sizes.pop(model, None)
             self._history.crashed(model, how)
-            self._notify(events.Crashed(model, self._answers.died(model, how), worker_lives))
+            failure = self._answers.died(model, how)
+            blameless = isinstance(worker, Tenant) and worker.blameless
+            self._notify(events.Crashed(model, failure, worker_lives, blameless))
 
     def close(self) -> None:
         """The workers' ends are not crashes any more."""
         self.workers.clear()
-        self._twins.close()
+        if self._twins is not None:
+            self._twins.close()
         self._houses.close()
         self._meters.shutdown(wait=False, cancel_futures=True)
 
-    def _exited(self, model: str, worker: AnyWorker, exited: asyncio.Future[ExitStatus]) -> None:
+    def _exited(self, model: str, worker: AnyWorker, exited: asyncio.Future[Any]) -> None:
         self.lose(model, worker, str(exited.result()))
 
     # -- measuring ------------------------------------------------------------------------------
@@ -242,7 +253,10 @@ class Residents:
         The others change too, without any doing of theirs: what many processes share is counted in
         parts, and the parts become smaller with every further process.
         """
-        pairs = self._due()
+        if isinstance(self._pool, Containers):
+            await self._pool.measure()
+            return self._parts()
+        pairs = self._rounds.due(self.workers)
         measured = await self._measured([worker for _, worker in pairs])
         sizes: dict[str, int] = {}
         for (name, worker), size in zip(pairs, measured, strict=True):
@@ -250,9 +264,20 @@ class Residents:
                 sizes |= self._shares(name, worker, size)
         return sizes
 
+    def _parts(self) -> dict[str, int]:
+        """What models take of a container, as far as it has changed: that is cheap to ask all."""
+        sizes = {name: worker.memory_bytes() for name, worker in self.workers.items()}
+        changed = {
+            name: size
+            for name, size in sizes.items()
+            if size and abs(size - self._sizes.get(name, 0)) > CHANGE_MIN * size
+        }
+        self._sizes |= changed
+        return changed
+
     def _shares(self, name: str, worker: AnyWorker, size: int) -> dict[str, int]:
         """All models of the same process, if what they take has changed."""
-        total = size + (self._twins.share_bytes(worker) if isinstance(worker, Worker) else 0)
+        total = size + self._share_bytes(worker)
         if abs(total - self._sizes.get(name, 0)) <= CHANGE_MIN * total:
             return {}
         number = self.number(name)
@@ -260,26 +285,16 @@ class Residents:
         self._sizes |= dict.fromkeys(names, total)
         return dict.fromkeys(names, total)
 
-    def _due(self) -> list[tuple[str, AnyWorker]]:
-        """One model of each process that is to be measured now."""
-        used = list(itertools.islice(self._used, SAMPLED_MAX))
-        for name in used:
-            del self._used[name]
-        firsts = self._processes()
-        begin = self._sampled_to if self._sampled_to < len(firsts) else 0
-        self._sampled_to = begin + SAMPLED_MAX
-        names = dict.fromkeys([*used, *firsts[begin : self._sampled_to]])
-        by_process = {self.workers[name].pid: name for name in names if name in self.workers}
-        return [(name, self.workers[name]) for name in by_process.values()]
-
-    def _processes(self) -> list[str]:
-        """One model of each process."""
-        return list({worker.pid: name for name, worker in self.workers.items()}.values())
-
     async def _measure(self, worker: AnyWorker) -> int:
         """What a model takes, with its part of what its process shares."""
         (size,) = await self._measured([worker])
-        return size + (self._twins.share_bytes(worker) if isinstance(worker, Worker) else 0)
+        return size + self._share_bytes(worker)
+
+    def _share_bytes(self, worker: AnyWorker) -> int:
+        """What it takes beside its own, of what is shared."""
+        if self._twins is None or not isinstance(worker, Worker):
+            return 0
+        return self._twins.share_bytes(worker)
 
     async def _measured(self, workers: list[AnyWorker]) -> list[int]:
         loop = asyncio.get_running_loop()

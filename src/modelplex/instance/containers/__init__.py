@@ -1,0 +1,1 @@
+"""Containers of other people's making on an instance: started, spoken to, shared, ended."""

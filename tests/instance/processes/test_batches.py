@@ -1,0 +1,96 @@
+"""Requests that go to their worker together, with a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from modelplex.instance.processes.batches import Batches
+from modelplex.workers.errors import NotBegun, TimedOut, WorkerDied
+from modelplex.workers.image import ImageSpec
+from modelplex.workers.model import ModelSpec
+from modelplex.workers.pool import Pool
+from modelplex.workers.worker import Answer, Invocation, Worker
+
+# Answers each request with its own body and the size of the batch; "slow" ones take their time.
+HANDLER = """
+    import os, time
+
+    def handle(data, context):
+        if data is None:
+            return None
+        bodies = [bytes(each["body"]).decode() for each in data]
+        if "slow" in bodies:
+            time.sleep(0.2)
+        if "die" in bodies:
+            os._exit(3)
+        if "hang" in bodies:
+            time.sleep(60)
+        return [{"body": body[:10], "batch": len(bodies)} for body in bodies]
+"""
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
+    """A worker of the handler above."""
+    (tmp_path / "h.py").write_text(textwrap.dedent(HANDLER))
+    image = ImageSpec(tmp_path, Path(sys.executable), "h.py:handle")
+    pool = Pool(image, {}, lambda *_: None)
+    await pool.start()
+    (tmp_path / "model").mkdir()
+    yield await pool.load(ModelSpec("m", tmp_path / "model"), 30.0)
+    await pool.close()
+
+
+def ask(
+    batches: Batches, worker: Worker, body: str, timeout_s: float = 30.0
+) -> asyncio.Task[Answer]:
+    """One request, under way."""
+    return asyncio.ensure_future(batches.invoke(worker, Invocation([], body.encode()), timeout_s))
+
+
+def read(answers: list[Answer]) -> list[tuple[str, int]]:
+    """Body and size of the batch of each answer."""
+    documents = [json.loads(bytes(each.body)) for each in answers]
+    return [(each["body"], each["batch"]) for each in documents]
+
+
+async def test_those_that_wait_go_together(worker: Worker) -> None:
+    """The first goes at once; what comes meanwhile is one batch, as far as it may be."""
+    batches = Batches(3, 1000)
+    asked = [ask(batches, worker, body) for body in ("slow", "a", "b", "c", "d")]
+    answers = read(await asyncio.gather(*asked))
+    assert answers == [("slow", 1), ("a", 3), ("b", 3), ("c", 3), ("d", 1)]
+    assert read([await ask(batches, worker, "alone")]) == [("alone", 1)]
+
+
+async def test_a_batch_has_a_limit_of_bytes(worker: Worker) -> None:
+    """A body above the limit goes alone, and is not left waiting."""
+    batches = Batches(10, 100)
+    asked = [ask(batches, worker, body) for body in ("slow", "x" * 90, "y" * 20, "z" * 200)]
+    assert [size for _, size in read(await asyncio.gather(*asked))] == [1, 1, 1, 1]
+
+
+async def test_who_has_gone_is_left_out(worker: Worker) -> None:
+    """A client that went away while it waited costs the handler nothing."""
+    batches = Batches(3, 1000)
+    slow, gone, last = [ask(batches, worker, body) for body in ("slow", "a", "b")]
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    assert read([await slow, await last]) == [("slow", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize(("body", "error"), [("die", WorkerDied), ("hang", TimedOut)])
+async def test_a_death_is_told_apart(worker: Worker, body: str, error: type[Exception]) -> None:
+    """Those whose batch was under way hear how it ended, those behind it that nobody saw them."""
+    batches = Batches(2, 1000)
+    asked = [ask(batches, worker, each, 0.5) for each in ("slow", body, "a", "b")]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(results[0], Answer)
+    assert [type(each) for each in results[1:]] == [error, error, NotBegun]
