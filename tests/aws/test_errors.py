@@ -50,12 +50,21 @@ DECLARED = {
         "InvalidParameterException": errors.InvalidParameterException,
         "ResourceNotFoundException": errors.ResourceNotFoundException,
     },
+    "ecr": {
+        "InvalidParameterException": errors.InvalidParameterException,
+        "RepositoryNotFoundException": errors.RepositoryNotFoundException,
+        "RepositoryAlreadyExistsException": errors.RepositoryAlreadyExistsException,
+        "RepositoryNotEmptyException": errors.RepositoryNotEmptyException,
+        "ImageNotFoundException": errors.ImageNotFoundException,
+        "TooManyTagsException": errors.TooManyTagsException,
+    },
 }
 
 # The service that a boto3 client speaks to -> how its errors are written.
 PROTOCOLS = {
     "sagemaker": Protocol.JSON,
     "logs": Protocol.JSON,
+    "ecr": Protocol.JSON,
     "sagemaker-runtime": Protocol.REST_JSON,
     "sts": Protocol.QUERY,
     "iam": Protocol.QUERY,
@@ -64,6 +73,7 @@ PROTOCOLS = {
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "sagemaker": ("describe_endpoint", {"EndpointName": "demo"}),
     "logs": ("describe_log_groups", {}),
+    "ecr": ("describe_repositories", {}),
     "sagemaker-runtime": ("invoke_endpoint", {"EndpointName": "demo", "Body": b""}),
     "sts": ("get_caller_identity", {}),
     "iam": ("get_role", {"RoleName": "demo"}),

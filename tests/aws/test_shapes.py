@@ -14,7 +14,7 @@ import pytest
 from modelplex.aws import errors, rules, shapes
 
 ROOT = Path(__file__).parent.parent.parent
-SERVICES = ["sagemaker", "sagemaker-runtime", "sts", "iam", "logs"]
+SERVICES = ["sagemaker", "sagemaker-runtime", "sts", "iam", "logs", "ecr"]
 SAGEMAKER = shapes.load("sagemaker")
 NAME_PATTERN = "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 

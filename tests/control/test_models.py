@@ -167,7 +167,6 @@ async def test_a_container_that_cannot_be_is_refused(
         ({}, "Either PrimaryContainer or Containers must be given."),
         ({"PrimaryContainer": {}, "Containers": [{}]}, "Both PrimaryContainer and Containers"),
         ({"Containers": [{}, {}]}, "Containers with 2 containers (an inference pipeline)"),
-        ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation is not supported"),
         ({"InferenceExecutionConfig": {"Mode": "Direct"}}, "InferenceExecutionConfig.Mode Direct"),
         (
             {"ExecutionRoleArn": "arn:aws:iam::1:user/nobody"},
@@ -191,3 +190,21 @@ async def test_a_model_that_cannot_be_is_refused(
     assert caught.value.response["Error"]["Code"] == "ValidationException"
     assert message in caught.value.response["Error"]["Message"]
     assert (await w.sm("list_models"))["Models"] == []
+
+
+async def test_only_an_engine_can_isolate(w: World) -> None:
+    """What runs as a process of this machine cannot be kept from the network."""
+    container = {"Image": "echo", "ModelDataUrl": "s3://bkt/m.tar.gz"}
+    members = {"PrimaryContainer": container, "ExecutionRoleArn": ROLE}
+    with pytest.raises(ClientError, match="EnableNetworkIsolation is not supported for echo"):
+        await w.sm("create_model", ModelName="m", EnableNetworkIsolation=True, **members)
+    await w.sm("create_model", ModelName="m", EnableNetworkIsolation=False, **members)
+
+
+async def test_a_built_in_image_need_not_be_built(w: World) -> None:
+    """Under its own name and under that of AWS's image; what is wrong is said at once."""
+    await w.model("m", Image="modelplex/python")
+    host = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
+    await w.model("n", Image=f"{host}/sagemaker-scikit-learn:1.2-1-cpu-py3")
+    with pytest.raises(ClientError, match=r"modelplex/no not found\. The built-in"):
+        await w.model("o", Image="modelplex/no")

@@ -14,6 +14,7 @@ from modelplex.control.processes import Processes
 from modelplex.control.provider import Process, ProviderFailed
 from modelplex.http.messages import Request, Response, explain
 from modelplex.http.server import Server, serve
+from tests.engine.fake import listening
 
 ID = "i-0123456789abcdef0"
 
@@ -104,6 +105,19 @@ async def test_stopping_removes_the_socket_and_forgetting_the_folder(
     await provider.stop(ID, forget=True)
     assert not (tmp_path / "instances" / ID).exists()
     await provider.stop("i-" + "f" * 17, forget=True)
+
+
+async def test_containers_of_a_stopped_instance_are_removed(
+    tmp_path: Path, supervisor: Supervisor, provider: Processes
+) -> None:
+    """An instance that was killed has left them with its engine; which may be gone as well."""
+    with listening(tmp_path / "engine.sock") as fake:
+        fake.containers = {"a": [f"modelplex.instance={ID}"], "b": ["modelplex.instance=i-2"]}
+        await provider.start({"id": ID, "image": {"kind": "oci", "engine": fake.url}})
+        await provider.stop(ID, forget=False)
+        assert list(fake.containers) == ["b"]
+    await provider.stop(ID, forget=True)
+    assert not (tmp_path / "instances" / ID).exists()
 
 
 async def test_watching_tells_every_change(supervisor: Supervisor, provider: Processes) -> None:

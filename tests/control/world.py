@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import tempfile
 import time
 import uuid
@@ -34,6 +35,23 @@ from tests.support.answers import check_answer
 
 ROLE = "arn:aws:iam::123456789012:role/tester"
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([a-z]+)/")
+
+
+BUILDER = """
+import json, os, sys, time
+data = sys.argv[3]
+say = lambda **news: print(json.dumps(news), flush=True)
+say(step="requirements", detail="Collecting " + sys.argv[1])
+while not (order := [each for each in os.listdir(data) if each.startswith("order-")]):
+    time.sleep(0.01)
+word, digest = order[0][6:].split("-")
+if word == "fail":
+    say(failed="pip install failed: no such thing")
+elif word == "build":
+    os.rename(os.path.join(data, "made"), os.path.join(data, "images", digest))
+    say(built=digest)
+sys.exit(0 if word == "build" else 1)
+"""  # waits for a file in the data folder that says what is to become of the build
 
 
 @dataclass
@@ -151,6 +169,7 @@ class World:
         self.settings = settings
         self.provider = MemoryProvider()
         self.control: Control
+        self.builder: tuple[str, ...] = (sys.executable, "-c", BUILDER)
         self.port = 0
         self._reconciling: asyncio.Task[None] | None = None
         self.records: Records | None = None
@@ -158,7 +177,7 @@ class World:
     def start_control(self) -> None:
         """Start control over what the data folder and the provider hold."""
         self.records = Records(self.data / "records.sqlite")
-        self.control = Control(self.settings, self.provider, self.records)
+        self.control = Control(self.settings, self.provider, self.records, self.builder)
         self._reconciling = asyncio.create_task(self.control.run())
 
     async def stop_control(self) -> None:
@@ -309,7 +328,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
         (data / "run" / "s3.json").write_text('{"address": "tcp:127.0.0.1:9"}')
         make_image(data)
         usual = {"memory_mib": 64 * 1024, "disk_mib": 1024, "report_interval_s": 0.05}
-        usual |= {"access_key": "AKIATEST", "secret_key": "secret"}
+        usual |= {"container_engine": "off", "access_key": "AKIATEST", "secret_key": "secret"}
         found = World(data, Settings(data=data, **{**usual, **settings}))
         found.start_control()
         server = await _listen(found)

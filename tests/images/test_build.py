@@ -173,3 +173,27 @@ def test_the_callers_python_variables_do_not_leak(
     with pytest.raises(BuildFailed):
         images.build(make_folder(**{"handler.py": "import sneaky\ndef handle(d, c): ..."}))
     assert os.environ["PYTHONPATH"] == str(tmp_path)
+
+
+def test_handlers_may_use_the_toolkit(images: Images, make_folder: MakeFolder) -> None:
+    """It is there at build as it is when models are loaded; the rest of the platform is not."""
+    handler = "from modelplex.toolkit import trust\n\ndef handle(d, c): ...\n"
+    image = images.build(make_folder(**{"handler.py": handler})).image
+    assert "modelplex.toolkit.trust" in image.preload
+    with pytest.raises(BuildFailed) as raised:
+        images.build(make_folder(**{"handler.py": "from modelplex import images"}))
+    assert "ImportError" in raised.value.tail
+
+
+@pytest.mark.parametrize("word", ["python", "sh", "run.sh", "./run.sh", "/bin/sh", "nothing"])
+def test_a_command_has_to_be_there(images: Images, make_folder: MakeFolder, word: str) -> None:
+    """In the environment, in the folder (executable), or on PATH."""
+    folder = make_folder(**{"run.sh": "#!/bin/sh\n"})
+    (folder / "run.sh").chmod(0o755)
+    (folder / "image.toml").write_text(f'command = ["{word}"]')
+    if word != "nothing":
+        assert images.build(folder).image.command == (word,)
+        return
+    with pytest.raises(BuildFailed, match=f"command: {word!r} is no program"):
+        images.build(folder)
+    assert images.names() == []

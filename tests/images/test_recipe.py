@@ -21,11 +21,28 @@ def test_everything_that_can_be_said(make_folder: MakeFolder) -> None:
     assert recipe.read(folder) == Recipe("handler.py:handle", "r.txt", "3.9", {"A": "b"}, 50)
 
 
+def test_what_handlers_and_commands_can_say(make_folder: MakeFolder) -> None:
+    """Batches and preparation for the ones; words for the others, and requirements for both."""
+    folder = make_folder('batch_max = 8\nprepare = "handler.py:prepare"\n')
+    found = recipe.read(folder)
+    assert (found.batch_max, found.prepare, found.command) == (8, "handler.py:prepare", ())
+    (folder / "image.toml").write_text('command = ["serve", "--fast"]\nrequirements = "r.txt"\n')
+    (folder / "r.txt").write_text("")
+    assert recipe.read(folder) == Recipe(command=("serve", "--fast"), requirements="r.txt")
+
+
 @pytest.mark.parametrize(
     ("toml", "complaint"),
     [
         ("handle = 1", "unknown entry 'handle'; known: handler"),
-        ('python = "3.11"', "handler is missing"),
+        ('python = "3.11"', "handler is missing.*or command ="),
+        ("command = []", "must be a list of 1 to 100 texts"),
+        ('command = "serve"', "must be a list of 1 to 100 texts"),
+        ('command = ["serve"]\nhandler = "handler.py"', "command and handler are given"),
+        ('command = ["serve"]\nbatch_max = 2', "command and batch_max are given"),
+        ('handler = "handler.py"\nbatch_max = 0', "batch_max = 0 must be a whole number"),
+        ('handler = "handler.py"\nprepare = "handler.py"', "must be FILE.py:FUNCTION"),
+        ('handler = "handler.py"\nprepare = "no.py:run"', "the file in"),
         ("handler = ", "cannot be read"),
         ('handler = "no.py:handle"', "no no.py"),
         ('handler = "../x.py:handle"', "MODULE.py:FUNCTION"),

@@ -50,9 +50,10 @@ def test_resolving_finds_every_spelling(images: Images, make_folder: MakeFolder)
     assert image.environment == {"A": "b"}
     assert image.handler == "handler.py:handle"
     assert (image.models_per_worker, image.share_identical) == (7, False)
-    (row,) = json.loads(listed(images, "--json"))
+    row = json.loads(listed(images, "--json"))[-1]  # after the built-in ones
     assert (row["models_per_worker"], row["share_identical"]) == (7, False)
-    assert listed(images).splitlines()[1].split()[4] == "7"
+    assert listed(images).splitlines()[-1].split()[4] == "7"
+    assert "modelplex/python:latest" in listed(images)
 
 
 def test_an_image_of_an_earlier_version_shares_nothing_new(
@@ -62,7 +63,8 @@ def test_an_image_of_an_earlier_version_shares_nothing_new(
     built = images.build(make_folder()).image
     path = images.store.root / built.hash / "image.json"
     document = json.loads(path.read_text())
-    del document["models_per_worker"], document["share_identical"]
+    for name in ("models_per_worker", "share_identical", "command", "batch_max", "prepare"):
+        del document[name]
     path.write_text(json.dumps(document))
     assert images.store.resolve("demo") == built
     assert (built.models_per_worker, built.share_identical) == (1, True)
@@ -83,6 +85,17 @@ def test_removing_and_pruning(images: Images, make_folder: MakeFolder) -> None:
     assert images.store.prune({image.hash}) == []
     assert images.store.prune(set()) == [image.hash]
     assert images.names() == ["refs.json"]
+
+
+def test_a_command_image_is_listed_with_its_command(
+    images: Images, make_folder: MakeFolder
+) -> None:
+    """Where others have their handler."""
+    folder = make_folder()
+    (folder / "image.toml").write_text('command = ["sh", "-c", "sleep 1"]')
+    image = images.build(folder).image
+    assert (image.kind, image.command, image.handler) == ("command", ("sh", "-c", "sleep 1"), "")
+    assert "sh -c sleep 1" in listed(images).splitlines()[-1]
 
 
 def test_pruning_leaves_a_build_alone(images: Images, make_folder: MakeFolder) -> None:

@@ -61,6 +61,7 @@ def test_json_and_csv_become_arrays(numpy):
     assert decode("[[1, 2], [3, 4]]", "application/json; charset=utf-8").shape == (2, 2)
     assert decode(b"1,2\n3,4\n", "text/csv").tolist() == [[1, 2], [3, 4]]
     assert decode("a,b\n", "Text/CSV").tolist() == ["a", "b"]
+    assert decode("[1, 2]\n\n[3, 4]\n", content_types.JSON_LINES).tolist() == [[1, 2], [3, 4]]
     assert decode([1, 2], "application/json").tolist() == [1, 2]
 
 
@@ -146,6 +147,8 @@ def test_a_sparse_matrix_with_indices_outside_is_refused(numpy):
     [
         (b"[1, [2]]", "application/json"),
         (b"[" * 100_000, "application/json"),
+        (b"[1]\n[", "application/jsonlines"),
+        (b" ", "application/jsonlines"),
         (b"1,2\n3\n", "text/csv"),
         (b" ", "text/csv"),
         (b"\x93NUMPY\x01\x00", "application/x-npy"),
@@ -188,6 +191,8 @@ def test_arrays_are_written(numpy):
     array = numpy.array([[0.1, 2]], dtype="float32")
     assert encode(array, "text/csv") == "0.1,2.0\n"
     assert encode(numpy.float64(0.5), "text/csv") == "0.5\n"
+    assert encode(numpy.ones((2, 1)), content_types.JSON_LINES) == "[1.0]\n[1.0]\n"
+    assert encode({"a": [1]}, content_types.JSON_LINES) == '{"a": [1]}\n'
     assert encode({"a": numpy.arange(2), "b": numpy.int64(3)}, "application/json") == (
         '{"a": [0, 1], "b": 3}'
     )

@@ -25,6 +25,11 @@ def user_arn(account: str, region: str, name: str) -> str:
     return _arn("iam", region, account, f"user/{name}")
 
 
+def repository_arn(account: str, region: str, name: str) -> str:
+    """The ARN of a repository for container images."""
+    return _arn("ecr", region, account, f"repository/{name}")
+
+
 def log_group(endpoint: str) -> str:
     """The log group of an endpoint, as SageMaker names it."""
     return f"/aws/sagemaker/Endpoints/{endpoint}"

@@ -20,7 +20,7 @@ Header = tuple[bytes, bytes]
 class Protocol(Enum):
     """How a service writes its errors."""
 
-    JSON = "json"  # sagemaker, logs: AWS JSON 1.1
+    JSON = "json"  # sagemaker, logs, ecr: AWS JSON 1.1
     REST_JSON = "rest-json"  # sagemaker-runtime
     QUERY = "query"  # sts, iam: XML
     S3 = "s3"  # XML of its own kind
@@ -125,11 +125,34 @@ class ServiceUnavailable(ServiceError, status=503, message_member="Message"):
 
 
 class InvalidParameterException(ServiceError, status=400):
-    """CloudWatch Logs' name for a request that breaks a rule."""
+    """The name that CloudWatch Logs and ECR have for a request that breaks a rule."""
 
 
 class ResourceNotFoundException(ServiceError, status=400):
     """The log group or log stream does not exist."""
+
+
+# -- ecr ----------------------------------------------------------------------------------------
+
+
+class RepositoryNotFoundException(ServiceError, status=400):
+    """The repository does not exist in that registry."""
+
+
+class RepositoryAlreadyExistsException(ServiceError, status=400):
+    """The repository's name is taken."""
+
+
+class RepositoryNotEmptyException(ServiceError, status=400):
+    """The repository has images, and its deletion was not forced."""
+
+
+class ImageNotFoundException(ServiceError, status=400):
+    """No image of the repository has that tag or digest."""
+
+
+class TooManyTagsException(ServiceError, status=400):
+    """The repository would have more than 50 tags."""
 
 
 # -- who are you, s3 ----------------------------------------------------------------------------

@@ -40,6 +40,7 @@ _REFUSALS: dict[str, type[ServiceError]] = {
     "sts": ValidationError,
     "iam": ValidationError,
     "logs": InvalidParameterException,
+    "ecr": InvalidParameterException,
 }
 
 
@@ -65,7 +66,7 @@ class ServiceModel:
 
 @functools.cache
 def load(service: str) -> ServiceModel:
-    """The model of "sagemaker", "sagemaker-runtime", "sts", "iam" or "logs"."""
+    """The model of "sagemaker", "sagemaker-runtime", "sts", "iam", "logs" or "ecr"."""
     text = resources.files("modelplex.aws").joinpath(f"models/{service}.json").read_text()
     document = json.loads(text)
     if service == "sagemaker":

@@ -46,7 +46,7 @@ class Source:
 
 @click.command()
 @click.argument("name")
-@click.option("--image", required=True, help="A built image's name: see `modelplex images`.")
+@click.option("--image", required=True, help="Its name: see `modelplex images`.")
 @click.option(
     "--models",
     required=True,
@@ -165,7 +165,7 @@ def _create(
         _upload(target.client("s3"), wish, source, progress)
         client.create_endpoint(EndpointName=wish.name, EndpointConfigName=inner, Tags=tags)
         undo.append(lambda: client.delete_endpoint(EndpointName=wish.name))
-        return _wait(client, wish.name, progress)
+        return _wait(target, wish.name, progress)
 
 
 @contextmanager
@@ -180,12 +180,19 @@ def _undone_on_failure() -> Iterator[list[Callable[[], Any]]]:
         raise
 
 
-def _wait(client: Any, name: str, progress: Progress) -> dict[str, Any]:
+def _wait(target: Target, name: str, progress: Progress) -> dict[str, Any]:
+    """The endpoint in service. What is built for it first takes the time that it takes."""
+    client = target.client("sagemaker")
     deadline = time.monotonic() + _WAIT_S
     while True:
         found: dict[str, Any] = client.describe_endpoint(EndpointName=name)
         found.pop("ResponseMetadata")
-        progress.show("waiting", f"{name} is {found['EndpointStatus']}")
+        if builds := targets.builds(target, name):
+            doing = builds[0]["detail"] or builds[0]["step"]
+            progress.show("building", f"{builds[0]['image']}: {doing}")
+            deadline = time.monotonic() + _WAIT_S
+        else:
+            progress.show("waiting", f"{name} is {found['EndpointStatus']}")
         if found["EndpointStatus"] == "InService":
             return found
         if found["EndpointStatus"] == "Failed":

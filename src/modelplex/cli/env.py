@@ -12,6 +12,7 @@ from click.shell_completion import get_completion_class
 from modelplex import settings as settings_file
 from modelplex.cli import target as targets
 from modelplex.cli.output import folder_option, say
+from modelplex.ecr import names
 from modelplex.supervisor import folder
 
 
@@ -27,6 +28,7 @@ def env(data: Path | None, shell: str) -> None:
     """Print what to export; for bash and zsh: eval "$(modelplex env)"."""
     path = settings_file.data_folder(data)
     target = targets.of_folder(path)
+    settings = settings_file.load(path)
     if folder.running(path) is None:
         say(f"modelplex is not running on {path}; these are its last settings.")
     variables = {
@@ -38,6 +40,8 @@ def env(data: Path | None, shell: str) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
         "MODELPLEX_DATA": str(path.absolute()),  # for `build`, `images` and `down`
     }
+    if settings.registry:
+        variables["MODELPLEX_REGISTRY_ADDRESS"] = names.address(settings)  # for `docker push`
     if shell == "json":
         click.echo(json.dumps(variables, indent=2))
         return

@@ -56,6 +56,9 @@ def describe(name: str, data: Path | None, as_json: bool) -> None:
     click.echo(f"{endpoint['EndpointName']}: {endpoint['EndpointStatus']}")
     if reason := endpoint.get("FailureReason"):
         click.echo(f"Because: {reason}")
+    for build in document["builds"]:
+        doing = f"{build['step']}: {build['detail']}"
+        click.echo(f"Building {build['image']} for {build['seconds']:.0f} s: {doing}")
     click.echo(f"{endpoint['EndpointArn']}\nConfiguration: {endpoint['EndpointConfigName']}\n")
     variants = [_variant(each, document["models"]) for each in document["variants"]]
     columns = ["VARIANT", ">INSTANCES", "TYPE", ">WEIGHT", "IMAGE", "MODELS"]
@@ -96,6 +99,7 @@ def _everything(target: targets.Target, name: str) -> dict[str, Any]:
         "endpoint": endpoint,
         "variants": variants,
         "models": {each: _bare(client.describe_model(ModelName=each)) for each in sorted(names)},
+        "builds": targets.builds(target, name),
         "instances": target.get(f"/modelplex/endpoints/{quote(name)}/instances")["instances"],
     }
 

@@ -51,6 +51,8 @@ def status(data: Path | None, as_json: bool) -> None:
     sizing = document["sizing"]
     click.echo(f"modelplex {document['version']} at {target.endpoint}")
     click.echo(f"Up for {document['uptime_s']:.0f} s; data: {document['settings']['data']}")
+    if registry := document["registry"]:
+        click.echo(f"Registry of images at {registry}")
     click.echo(sizing["rule"])
     used, memory = size(sizing["memory_bytes_used"]), size(sizing["memory_bytes"])
     click.echo(f"{sizing['instances']} instances; {used} of {memory} reserved\n")

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from modelplex import settings as settings_file
+from modelplex.http.addresses import reachable
 from modelplex.supervisor import folder
 from modelplex.supervisor.folder import FolderError
-from modelplex.supervisor.platform import reachable
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 150  # beyond the longest answer of the platform itself
@@ -132,6 +133,13 @@ def endpoints(target: Target) -> list[dict[str, Any]]:
     """All endpoints, as ListEndpoints has them."""
     pages = target.client("sagemaker").get_paginator("list_endpoints").paginate()
     return [each for page in pages for each in page["Endpoints"]]
+
+
+def builds(target: Target, endpoint: str) -> list[dict[str, Any]]:
+    """The images that are being built for an endpoint: image, step, detail, seconds."""
+    found = target.get(f"/modelplex/endpoints/{quote(endpoint)}/builds")
+    rows: list[dict[str, Any]] = found["builds"]
+    return rows
 
 
 def endpoint_names(target: Target) -> list[str]:

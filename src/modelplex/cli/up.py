@@ -14,6 +14,8 @@ import click
 import modelplex
 from modelplex import logs
 from modelplex import settings as settings_file
+from modelplex.ecr import names
+from modelplex.http.addresses import reachable
 from modelplex.settings import Settings, SettingsError
 from modelplex.supervisor import folder, platform
 from modelplex.supervisor.folder import FolderError
@@ -68,6 +70,9 @@ def up(config: Path | None, **options: Any) -> None:
 def _settle(settings: Settings, lock: int) -> Settings:
     """Everything that was left open, decided and written where the other processes read it."""
     port = platform.choose_port(settings.host, settings.port)
+    if settings.registry:
+        images = platform.choose_port(settings.host, settings.registry_port, "--registry-port")
+        settings = replace(settings, registry_port=images)
     settings = platform.with_sizes(folder.with_keys(replace(settings, port=port)))
     folder.note(lock, settings)
     folder.clean_run(settings.data)
@@ -77,7 +82,7 @@ def _settle(settings: Settings, lock: int) -> Settings:
 
 
 def _announce(settings: Settings, ready: Ready) -> None:
-    host = platform.reachable(settings.host)
+    host = reachable(settings.host)
     option = "" if settings.data == Settings().data else f" --data {settings.data}"
     lines = [
         f"modelplex {modelplex.__version__} listens on http://{host}:{settings.port}"
@@ -87,6 +92,7 @@ def _announce(settings: Settings, ready: Ready) -> None:
         f'    eval "$(modelplex env{option})"',
         "",
         f"Store: {settings.s3_endpoint or 'embedded, plain files in ' + str(settings.data / 's3')}",
+        *_registry(settings),
         f"Running: {_running(ready)} (this is process {os.getpid()})",
         f"Instances: {ready.status['sizing']['rule']}",
         f"Endpoints: {_endpoints(ready)}",
@@ -94,6 +100,14 @@ def _announce(settings: Settings, ready: Ready) -> None:
         "Ctrl-C stops it.",
     ]
     click.echo("\n".join(lines))
+
+
+def _registry(settings: Settings) -> list[str]:
+    if not settings.registry:
+        return []
+    address = names.address(settings)
+    login = "aws ecr get-login-password | docker login --username AWS --password-stdin"
+    return [f"Registry: {address} ({login} {address})"]
 
 
 def _running(ready: Ready) -> str:

@@ -6,22 +6,28 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelplex import logs as logging_setup
 from modelplex import settings as settings_file
 from modelplex.cloudwatch.operations import Logs
+from modelplex.control.builds import BUILDER, Builds
 from modelplex.control.calls import Calls
 from modelplex.control.observe import Observatory
+from modelplex.control.outside import outside
 from modelplex.control.processes import Processes
 from modelplex.control.provider import Provider
 from modelplex.control.realm import Realm
 from modelplex.control.reconciler import Reconciler
 from modelplex.control.records import Records
+from modelplex.control.repositories import RecordedRepositories
 from modelplex.control.specs import Specs
 from modelplex.control.wishes import Wishes
+from modelplex.ecr.operations import Ecr
 from modelplex.http.messages import Request, Response, explain
 from modelplex.http.server import Server, ServerLimits, serve
+from modelplex.images.catalogue import Catalogue
 from modelplex.images.store import ImageStore
 from modelplex.settings import Settings
 
@@ -33,15 +39,27 @@ _DRAIN_S = 2.0  # for answers that are being written when control is stopped
 class Control:
     """Everything of control, wired: the doors, the records and the reconciler."""
 
-    def __init__(self, settings: Settings, provider: Provider, records: Records) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        provider: Provider,
+        records: Records,
+        builder: Sequence[str] = BUILDER,
+    ) -> None:
+        """`builder` is the command that builds built-in images."""
         images = ImageStore(settings.data / "images")
-        self.reconciler = Reconciler(settings, records, provider, Specs(settings, images))
+        self._builds = Builds(settings.data, images, builder)
+        specs = Specs(settings, images)
+        self.reconciler = Reconciler(settings, records, provider, specs, self._builds)
         self.snapshots = self.reconciler.snapshots
         fleet = self.reconciler.fleet
-        realm = Realm(settings, records, images, self.reconciler.wake, fleet.is_healthy)
+        catalogue = Catalogue(images, outside(settings))
+        realm = Realm(settings, records, catalogue, self.reconciler.wake, fleet.is_healthy)
         logs = Logs(settings.data / "logs", settings.account, settings.region)
-        self._calls = Calls(realm, logs, self.snapshots.changes)
-        self._observatory = Observatory(realm, fleet)
+        self._repositories = RecordedRepositories(records)
+        ecr = Ecr(settings, self._repositories)
+        self._calls = Calls(realm, logs, ecr, self.snapshots.changes)
+        self._observatory = Observatory(realm, fleet, self._builds)
         self.wishes = Wishes(realm, fleet)
         self._settings = settings
 
@@ -50,6 +68,8 @@ class Control:
         match request.method, request.path.decode("latin-1").strip("/").split("/"):
             case "POST", ["aws", service]:
                 return await self._calls.answer(service, request)
+            case "GET", ["repositories", *parts]:
+                return self._repositories.show("/".join(parts))
             case "GET", ["snapshots"]:
                 headers = [(b"content-type", b"application/x-ndjson")]
                 return Response(200, headers, self.snapshots.follow())

@@ -27,6 +27,7 @@ from modelplex.control.operations import SAGEMAKER
 from modelplex.control.realm import Realm
 from modelplex.control.records import Document, Kind
 from modelplex.control.waiting import Changes, is_waiter
+from modelplex.ecr.operations import Ecr
 from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response
 
@@ -36,9 +37,10 @@ log = logging.getLogger(__name__)
 class Calls:
     """Answers the AWS calls of one realm."""
 
-    def __init__(self, realm: Realm, logs: Logs, changes: Changes) -> None:
+    def __init__(self, realm: Realm, logs: Logs, ecr: Ecr, changes: Changes) -> None:
         self._realm = realm
         self._logs = logs
+        self._ecr = ecr
         self._changes = changes
 
     async def answer(self, service: str, request: Request) -> Response:
@@ -69,16 +71,19 @@ class Calls:
 
     async def _json(self, service: str, request: Request, body: bytes) -> Document:
         """The answer of a service that speaks AWS JSON. Raises ServiceError."""
-        if service not in ("sagemaker", "logs"):
+        if service not in ("sagemaker", "logs", "ecr"):
             raise UnknownOperationException(f"modelplex has no service named {service!r}.")
         operation = request.header(b"x-amz-target").decode("latin-1").rpartition(".")[2]
         document = shapes.validate(shapes.load(service), operation, _parse(body))
         log.info("call", extra={"service": service, "operation": operation})
         if service == "logs":
             return await asyncio.to_thread(self._logs.answer, operation, document)
+        if service == "ecr":
+            return await self._ecr.answer(operation, document)
         if operation == "DescribeEndpoint":
             await self._hold(document["EndpointName"], request.header(b"user-agent"))
-        return SAGEMAKER[operation](self._realm, document)
+        answer = SAGEMAKER[operation](self._realm, document)
+        return answer if isinstance(answer, dict) else await answer
 
     async def _hold(self, endpoint: str, user_agent: bytes) -> None:
         """Let a waiter's question rest until there is something to tell of its endpoint."""

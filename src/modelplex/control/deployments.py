@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from modelplex.control import models
 from modelplex.control.records import Document, Kind, Record, Records
 from modelplex.core import reconcile
+from modelplex.images import catalogue
+from modelplex.images.catalogue import OCI, Named
+from modelplex.images.store import HANDLER
 from modelplex.settings import Settings
 
 CREATING, IN_SERVICE, DELETING, FAILED = "Creating", "InService", "Deleting", "Failed"
 IN_TRANSITION = frozenset({CREATING, DELETING})
+# An instance says better than control why its container does not become healthy: it has the word.
+_CONTAINER_MARGIN_S = 15.0
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{17}")
 
 
@@ -32,9 +37,10 @@ class Variant(reconcile.Variant):
     cache: str  # "Enabled" or "Disabled": SageMaker's ModelCacheSetting
     model_data_url: str
     environment: dict[str, str]  # the model's own
-    image: str  # as CreateModel was given it
-    image_name: str  # NAME:TAG that it resolved to when the endpoint was created
-    image_hash: str
+    specified_image: str  # as CreateModel was given it
+    image: Named  # what that was when the endpoint was created
+    isolated: bool  # EnableNetworkIsolation
+    health_timeout_s: float  # for a container's first good ping
     load_timeout_s: float  # of one model, fetching included
 
 
@@ -51,17 +57,24 @@ class Deployment(reconcile.Endpoint):
         return self.status not in (DELETING, FAILED)
 
 
-def snapshot(
-    config: Record, model_of: Callable[[str], Record], image_of: Callable[[str], Document]
+async def snapshot(
+    config: Record,
+    model_of: Callable[[str], Record],
+    image_of: Callable[[Document], Awaitable[Named]],
 ) -> Document:
-    """The copies that an endpoint keeps: its configuration's, models' and images'."""
+    """The copies that an endpoint keeps: its configuration's, models' and images'.
+
+    `image_of` says what the image of a model's document is now.
+    """
     variants = config.document["ProductionVariants"]
     names = {variant["ModelName"] for variant in variants}
-    found = {name: models.container(model_of(name).document) for name in sorted(names)}
+    found = {name: model_of(name).document for name in sorted(names)}
+    isolated = [name for name, each in found.items() if each.get("EnableNetworkIsolation")]
     return {
         "Config": config.document,
-        "Containers": found,
-        "Images": {name: image_of(each["Image"]) for name, each in found.items()},
+        "Containers": {name: models.container(each) for name, each in found.items()},
+        "Images": {name: (await image_of(each)).document() for name, each in found.items()},
+        "Isolated": isolated,
     }
 
 
@@ -95,7 +108,7 @@ def is_instance(name: str) -> bool:
 
 def _variant(record: Record, deployed: Document, asked: Document, settings: Settings) -> Variant:
     container = deployed["Containers"][asked["ModelName"]]
-    image = deployed["Images"][asked["ModelName"]]
+    image = catalogue.read(deployed["Images"][asked["ModelName"]])
     multi_model = models.is_multi_model(container)
     load_s = asked.get("ModelDataDownloadTimeoutInSeconds", settings.model_load_timeout_s)
     healthy_s = asked.get("ContainerStartupHealthCheckTimeoutInSeconds", settings.startup_timeout_s)
@@ -106,17 +119,27 @@ def _variant(record: Record, deployed: Document, asked: Document, settings: Sett
             instance_id(record.arn, record.created_at, name, slot)
             for slot in range(asked["InitialInstanceCount"])
         ),
-        # A single model is loaded before the first healthy ping; SageMaker starts the ping's clock
-        # when the download is over.
-        startup_timeout_s=float(healthy_s if multi_model else healthy_s + load_s),
+        startup_timeout_s=_startup_s(image, healthy_s, 0.0 if multi_model else load_s, settings),
         weight=asked["InitialVariantWeight"],
         instance_type=asked["InstanceType"],
         multi_model=multi_model,
         cache=container.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled"),
         model_data_url=models.data_url(container) or "",
         environment=container.get("Environment", {}),
-        image=container["Image"],
-        image_name=image["Name"],
-        image_hash=image["Hash"],
+        specified_image=container["Image"],
+        image=image,
+        isolated=asked["ModelName"] in deployed.get("Isolated", []),
+        health_timeout_s=float(healthy_s),
         load_timeout_s=float(load_s),
     )
+
+
+def _startup_s(image: Named, healthy_s: float, load_s: float, settings: Settings) -> float:
+    """How long an instance may take from its start to its first healthy ping, all together.
+
+    A single model is loaded before that (`load_s`, else 0); SageMaker starts the ping's clock when
+    the download is over.
+    """
+    pull_s = settings.image_pull_timeout_s if image.kind == OCI else 0.0
+    margin_s = 0.0 if image.kind == HANDLER else _CONTAINER_MARGIN_S
+    return float(healthy_s + load_s + pull_s + margin_s)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelplex.aws.errors import ResourceLimitExceeded, ValidationException
-from modelplex.control import capacity, deployments
+from modelplex.aws.errors import ResourceLimitExceeded
+from modelplex.control import capacity, deployments, models
 from modelplex.control.deployments import (
     CREATING,
     DELETING,
@@ -17,13 +17,15 @@ from modelplex.control.realm import Realm
 from modelplex.control.records import Document, Kind
 
 
-def create(realm: Realm, request: Document) -> Document:
+async def create(realm: Realm, request: Document) -> Document:
     """Promise an endpoint; the reconciler keeps the promise, or says in FailureReason why not."""
+    config = realm.find(Kind.CONFIG, request["EndpointConfigName"])
+    deployed = await deployments.snapshot(
+        config,
+        lambda name: realm.find(Kind.MODEL, name),
+        lambda model: models.image_of(realm, model),
+    )
     with realm.records.transaction():
-        config = realm.find(Kind.CONFIG, request["EndpointConfigName"])
-        deployed = deployments.snapshot(
-            config, lambda name: realm.find(Kind.MODEL, name), lambda image: _image(realm, image)
-        )
         others = alive(realm)
         stored = {**request, "Deployed": deployed}
         record = realm.add(Kind.ENDPOINT, request["EndpointName"], stored, CREATING)
@@ -73,13 +75,6 @@ def alive(realm: Realm) -> list[Deployment]:
     return [each for each in found if each.is_alive]
 
 
-def _image(realm: Realm, name: str) -> Document:
-    image = realm.images.resolve(name)
-    if image is None:
-        raise ValidationException(f"Requested image {name} not found.")
-    return {"Name": image.name, "Hash": image.hash}
-
-
 def _check_limit(realm: Realm, wanted: Deployment, others: list[Deployment]) -> None:
     """ResourceLimitExceeded where the platform's number of instances would be exceeded."""
     used, more = sum(len(each.instances) for each in others), len(wanted.instances)
@@ -96,8 +91,8 @@ def _check_limit(realm: Realm, wanted: Deployment, others: list[Deployment]) -> 
 def _variant(realm: Realm, deployment: Deployment, variant: Variant) -> Document:
     record = deployment.record
     image = {
-        "SpecifiedImage": variant.image,
-        "ResolvedImage": f"{variant.image_name.partition(':')[0]}@sha256:{variant.image_hash}",
+        "SpecifiedImage": variant.specified_image,
+        "ResolvedImage": variant.image.resolved,
         "ResolutionTime": record.created_at,
     }
     answer: Document = {

@@ -99,10 +99,12 @@ class Fleet:
         """Stop listening."""
         await asyncio.gather(*(heard.close() for _, heard in self._listeners.values()))
 
-    def count_end(self, instance: str, started_at: float, reason: str) -> None:
-        """Remember that an instance ended, or could not even be started."""
+    def count_end(
+        self, instance: str, started_at: float, reason: str, for_good: bool = False
+    ) -> None:
+        """Remember that an instance ended, or could not even be started, perhaps `for_good`."""
         before = self._ends.get(instance, reconcile.Ends())
-        self._ends[instance] = before.another(started_at, time.time(), reason)
+        self._ends[instance] = before.another(started_at, time.time(), reason, for_good)
         log.warning("instance.ended", extra={"instance": instance, "reason": reason})
 
     def forget(self, instance: str) -> None:

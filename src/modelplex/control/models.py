@@ -8,9 +8,9 @@ from modelplex.aws import locations
 from modelplex.aws.errors import ValidationException
 from modelplex.control.realm import Realm, refuse, unsupported
 from modelplex.control.records import Document, Kind
+from modelplex.images.catalogue import OCI, Named, NotFound
 
 # Members whose effect would be missing without a word: docs/reference/coverage-notes.md.
-_REFUSED = ("EnableNetworkIsolation",)
 _REFUSED_IN_CONTAINER = (
     "AdditionalModelDataSources",
     "ModelPackageName",
@@ -20,12 +20,12 @@ _REFUSED_IN_CONTAINER = (
 _REFUSED_IN_S3_SOURCE = ("HubAccessConfig", "ManifestS3Uri", "ETag", "ManifestEtag")
 
 
-def create(realm: Realm, request: Document) -> Document:
+async def create(realm: Realm, request: Document) -> Document:
     """Record a model, after checking that its image and its data's address mean something."""
-    refuse("", request, _REFUSED)
     if request.get("InferenceExecutionConfig", {}).get("Mode") == "Direct":
         raise unsupported("InferenceExecutionConfig.Mode Direct")
     _check_container(realm, container(request))
+    await image_of(realm, request)
     with realm.records.transaction():
         record = realm.add(Kind.MODEL, request["ModelName"], request)
     return {"ModelArn": record.arn}
@@ -44,6 +44,22 @@ def container(request: Document) -> Document:
     found: Document | None = several[0] if several else primary
     if found is None:
         raise ValidationException("Either PrimaryContainer or Containers must be given.")
+    return found
+
+
+async def image_of(realm: Realm, model: Document) -> Named:
+    """What a model's image is now. ValidationException where that is nothing, or where it cannot
+    be run as the model wants."""
+    image = container(model)["Image"]
+    try:
+        found = await realm.catalogue.resolve(image)
+    except NotFound as error:
+        raise ValidationException(f"Requested image {image} not found. {error}") from None
+    if model.get("EnableNetworkIsolation") and found.kind != OCI:
+        raise ValidationException(
+            f"EnableNetworkIsolation is not supported for {image}, which runs as processes of this "
+            "machine: only a container engine can keep an image from the network."
+        )
     return found
 
 
@@ -67,7 +83,8 @@ def _check_container(realm: Realm, found: Document) -> None:
         raise ValidationException("MultiModelConfig is given, but Mode is not MultiModel.")
     _check_source(found)
     _check_location(realm, found)
-    _check_image(realm, found)
+    if not found.get("Image"):
+        raise ValidationException("PrimaryContainer.Image is required.")
 
 
 def _check_source(found: Document) -> None:
@@ -120,11 +137,3 @@ def _check_root(realm: Realm, path: Path, url: str) -> None:
             f"ModelDataUrl '{url}' lies outside the folders that file:// may name: {allowed}. "
             "The operator sets them with file_roots."
         )
-
-
-def _check_image(realm: Realm, found: Document) -> None:
-    image = found.get("Image")
-    if not image:
-        raise ValidationException("PrimaryContainer.Image is required.")
-    if realm.images.resolve(image) is None:
-        raise ValidationException(f"Requested image {image} not found.")

@@ -17,10 +17,12 @@ from urllib.parse import parse_qs, quote, unquote
 import modelplex
 from modelplex.aws import tokens
 from modelplex.control import capacity, deployments
+from modelplex.control.builds import Builds
 from modelplex.control.endpoints import alive
 from modelplex.control.fleet import Fleet
 from modelplex.control.realm import Realm
 from modelplex.control.records import Document, Kind
+from modelplex.ecr import names
 from modelplex.http.messages import Request, Response, explain
 
 
@@ -31,8 +33,9 @@ class NotThere(Exception):
 class Observatory:
     """The doors under /modelplex/."""
 
-    def __init__(self, realm: Realm, fleet: Fleet) -> None:
+    def __init__(self, realm: Realm, fleet: Fleet, builds: Builds) -> None:
         self._realm = realm
+        self._builds = builds
         self._fleet = fleet
         self._began = time.monotonic()
 
@@ -48,6 +51,8 @@ class Observatory:
                     return _json({"models": await self._models(name)})
                 case "GET", ["endpoints", name, "instances"]:
                     return _json({"instances": await self._instances(name)})
+                case "GET", ["endpoints", name, "builds"]:
+                    return _json({"builds": self._builds_of(name)})
                 case "GET", ["endpoints", name, "explain"]:
                     return _json({"instances": await self._explain(name, query["model"][0])})
                 case "GET", ["endpoints", name, "events"]:
@@ -61,12 +66,15 @@ class Observatory:
         return explain(404, f"There is no {request.method} {request.path.decode('latin-1')}.")
 
     def _status(self) -> Document:
+        settings = self._realm.settings
         return {
             "version": modelplex.__version__,
             "uptime_s": round(time.monotonic() - self._began, 3),
-            "settings": self._realm.settings.public(),
+            "settings": settings.public(),
             "processes": {name: asdict(each) for name, each in self._fleet.everything.items()},
-            "sizing": capacity.describe(self._realm.settings, alive(self._realm)),
+            "builds": self._builds.under_way(),
+            "registry": names.address(settings) if settings.registry else None,
+            "sizing": capacity.describe(settings, alive(self._realm)),
         }
 
     async def _models(self, name: str) -> list[Document]:
@@ -89,6 +97,11 @@ class Observatory:
             }
             for (variant, instance), report in reports.items()
         ]
+
+    def _builds_of(self, name: str) -> list[Document]:
+        """What is being built before instances of an endpoint can start."""
+        self._slots(name)
+        return [each for each in self._builds.under_way() if name in each["endpoints"]]
 
     async def _explain(self, name: str, model: str) -> list[Document]:
         answers = await self._ask(name, f"/explain?model={quote(model, safe='')}")

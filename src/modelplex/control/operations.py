@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from modelplex.control import configs, endpoints, listing, models, tags
@@ -28,7 +28,9 @@ def delete(kind: Kind, realm: Realm, request: Document) -> Document:
     return {}
 
 
-SAGEMAKER: dict[str, Callable[[Realm, Document], Document]] = {
+Operation = Callable[[Realm, Document], Document | Awaitable[Document]]
+
+SAGEMAKER: dict[str, Operation] = {
     "CreateModel": models.create,
     "DescribeModel": partial(describe, Kind.MODEL),
     "ListModels": partial(listing.page, Kind.MODEL),

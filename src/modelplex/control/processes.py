@@ -8,9 +8,11 @@ import logging
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from modelplex import engine
 from modelplex.control.provider import Process, ProviderFailed
 from modelplex.control.records import Document
 from modelplex.http.client import Client
@@ -50,8 +52,9 @@ class Processes:
         limit_s = self._grace_s + _STOP_MARGIN_S
         await self._ask("DELETE", f"/processes/{instance}", None, (200, 204, 404), limit_s)
         (self._data / "run" / f"{instance}.sock").unlink(missing_ok=True)
+        folder = self._data / "instances" / instance
+        await asyncio.to_thread(_remove_containers, folder)
         if forget:
-            folder = self._data / "instances" / instance
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def watch(self) -> AsyncIterator[Mapping[str, Process]]:
@@ -94,6 +97,18 @@ class Processes:
 
 def _process(row: dict[str, Any]) -> Process:
     return Process(row["state"] != "exited", row["pid"], row["started_at"], row["last_exit"])
+
+
+def _remove_containers(folder: Path) -> None:
+    """What an instance that was killed has left with its engine, whose children containers are."""
+    try:
+        image = json.loads((folder / "spec.json").read_text())["image"]
+        if image.get("kind") == "oci":
+            engine.sweep(image["engine"], folder.name)
+    except FileNotFoundError:
+        return  # it was never started, or its engine is gone with all that it had
+    except (OSError, ValueError, LookupError, HTTPException) as error:
+        log.warning("containers.not_removed", extra={"reason": repr(error)})
 
 
 def _write_spec(folder: Path, spec: Document) -> Path:

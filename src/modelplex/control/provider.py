@@ -13,6 +13,10 @@ class ProviderFailed(Exception):
     """The provider did not do what it was asked for; the message says why. Later it may."""
 
 
+class CannotStart(ProviderFailed):
+    """An instance cannot be started, and trying again will not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """What the provider knows about one instance's process."""

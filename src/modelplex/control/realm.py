@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelplex.aws import arns
 from modelplex.aws.errors import ValidationException
 from modelplex.control.records import Document, Kind, Record, Records, now
-from modelplex.images.store import ImageStore
+from modelplex.images.catalogue import Catalogue
 from modelplex.settings import Settings
 
 _WORDS = {
@@ -26,7 +26,7 @@ class Realm:
 
     settings: Settings
     records: Records
-    images: ImageStore
+    catalogue: Catalogue
     changed: Callable[[], None]
     is_healthy: Callable[[str], bool]
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from modelplex.control import deployments, rules
+from modelplex.control.builds import Builds
 from modelplex.control.deployments import Deployment, Variant
 from modelplex.control.fleet import Fleet
-from modelplex.control.provider import Provider, ProviderFailed
+from modelplex.control.provider import CannotStart, Provider, ProviderFailed
 from modelplex.control.records import Document, Records
 from modelplex.control.snapshots import Snapshots
 from modelplex.control.specs import Specs
@@ -34,7 +35,12 @@ class Reconciler:
     """Keeps the promises about all endpoints of one realm."""
 
     def __init__(
-        self, settings: Settings, records: Records, provider: Provider, specs: Specs
+        self,
+        settings: Settings,
+        records: Records,
+        provider: Provider,
+        specs: Specs,
+        builds: Builds,
     ) -> None:
         self.snapshots = Snapshots()
         self.fleet = Fleet(specs.socket, settings.report_interval_s, self.wake)
@@ -42,6 +48,8 @@ class Reconciler:
         self._records = records
         self._provider = provider
         self._specs = specs
+        self._builds = builds
+        self._awaiting_image: set[str] = set()  # instances whose start is under way so far
         self._woken = asyncio.Event()
         self._orders: dict[str, asyncio.Task[object]] = {}  # by instance, or endpoint to forget
 
@@ -61,6 +69,7 @@ class Reconciler:
             for task in self._orders.values():
                 task.cancel()
             await asyncio.gather(*self._orders.values(), return_exceptions=True)
+            await self._builds.close()
             await self.fleet.close()
 
     async def _loop(self) -> None:
@@ -79,6 +88,7 @@ class Reconciler:
     def _step(self) -> None:
         wanted = {each.name: each for each in self._deployments()}
         ids = [instance for each in wanted.values() for instance in each.instances]
+        self._give_up_waiting(wanted)
         actions = reconcile.plan(
             wanted.values(),
             self.fleet.observed(ids, self._orders),
@@ -88,6 +98,12 @@ class Reconciler:
         for action in actions:
             self._perform(action, wanted)
         self._publish()
+
+    def _give_up_waiting(self, wanted: Mapping[str, Deployment]) -> None:
+        """Have no instance wait for its image that nobody wants to start any more."""
+        alive = (name for each in wanted.values() if each.is_alive for name in each.instances)
+        for instance in self._awaiting_image.difference(alive):
+            self._orders[instance].cancel()
 
     def _deployments(self) -> list[Deployment]:
         return deployments.all_of(self._records, self._settings)
@@ -118,6 +134,7 @@ class Reconciler:
     def _ordered(self, subject: str, done: asyncio.Task[object]) -> None:
         del self._orders[subject]
         if done.cancelled():
+            self.wake()
             return
         if (error := done.exception()) is not None:  # ours; the plan asks again at the next tick
             log.error("order.failed", exc_info=error, extra={"subject": subject})
@@ -134,13 +151,26 @@ class Reconciler:
         log.info("instance.start", extra={"instance": instance, "endpoint": deployment.name})
         before = self.fleet.processes.get(instance)
         try:
+            await self._await_image(instance, deployment, variant)
             spec = self._specs.document(deployment, variant, instance)
             spec["rules"] = rules.of(self._records, deployment.record.arn)
             await self._provider.start(spec)
         except ProviderFailed as error:
-            self.fleet.count_end(instance, time.time(), str(error))
+            for_good = isinstance(error, CannotStart)
+            self.fleet.count_end(instance, time.time(), str(error), for_good)
         else:  # until that is told, the plan would ask for it again
             await self._await_news(lambda: self.fleet.processes.get(instance) == before)
+
+    async def _await_image(self, instance: str, deployment: Deployment, variant: Variant) -> None:
+        """Have the image built, if need be; the clocks of the instance's start tick from then on.
+
+        Raises CannotStart.
+        """
+        self._awaiting_image.add(instance)
+        try:
+            await self._builds.ensure(variant.image, deployment.name)
+        finally:
+            self._awaiting_image.discard(instance)
 
     async def _stop(self, instance: str, forget: bool = False) -> bool:
         """End an instance; False, after a pause, if that did not succeed."""

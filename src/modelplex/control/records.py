@@ -58,6 +58,7 @@ class Kind(StrEnum):
     MODEL = "model"
     CONFIG = "endpoint-config"
     ENDPOINT = "endpoint"
+    REPOSITORY = "repository"
 
     @property
     def member(self) -> str:

@@ -1,4 +1,4 @@
-"""Build a handler image: code and environment in a folder named by their content, made once.
+"""Build an image: code and environment in a folder named by their content, made once.
 
     (content hash) -> there? -> tag
                       else   -> lock -> copy -> env -> requirements -> probe -> image.json -> tag
@@ -55,15 +55,19 @@ def build(store: ImageStore, source: Path, name: str, progress: Progress) -> Bui
     """
     started = time.monotonic()
     normal = normal_name(name)
-    recipe = recipes.read(source)
-    plan = Plan(source, recipe, *environment.interpreter(recipe.python))
+    what = plan(source, recipes.read(source))
     progress("hashing", str(source))
-    digest = plan.content_hash(source)
-    fresh = store.read(digest, normal) is None and _make(store, plan, digest, progress)
+    digest = what.content_hash(source)
+    fresh = store.read(digest, normal) is None and _make(store, what, digest, progress)
     store.tag(normal, digest)
     if (image := store.read(digest, normal)) is None:
         raise BuildFailed(f"the image {digest} was deleted meanwhile: build it again")
     return Built(image, fresh, time.monotonic() - started)
+
+
+def plan(source: Path, recipe: Recipe) -> Plan:
+    """What would be built of a folder. Raises BuildFailed where there is no such Python."""
+    return Plan(source, recipe, *environment.interpreter(recipe.python))
 
 
 def _make(store: ImageStore, plan: Plan, digest: str, progress: Progress) -> bool:
@@ -98,17 +102,28 @@ def _fill(target: Path, plan: Plan, digest: str, progress: Progress) -> None:
         progress("requirements", recipe.requirements)
         say = partial(progress, "requirements")
         environment.install(env, code, recipe.requirements, say)
-    progress("importing", recipe.handler)
     document = {
         "handler": recipe.handler,
-        "preload": environment.preload(env, code, recipe.handler),
+        "preload": _try_out(env, code, recipe, progress),
         "environment": recipe.environment,
         "models_per_worker": recipe.models_per_worker,
         "share_identical": recipe.share_identical,
+        "command": list(recipe.command),
+        "batch_max": recipe.batch_max,
+        "prepare": recipe.prepare,
         "python": plan.version,
         "built_at": time.time(),
     }
     write_json(target / "image.json", document)
+
+
+def _try_out(env: Path, code: Path, recipe: Recipe, progress: Progress) -> list[str]:
+    """The modules that the handler imports; for a command, only whether it is there."""
+    if recipe.command:
+        environment.check_command(env, code, recipe.command[0])
+        return []
+    progress("importing", recipe.handler)
+    return environment.preload(env, code, recipe.handler)
 
 
 def _copy(folder: Path, code: Path) -> None:

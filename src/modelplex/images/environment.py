@@ -74,6 +74,20 @@ def preload(env: Path, code: Path, handler: str) -> list[str]:
     return list(answer["preload"])
 
 
+def check_command(env: Path, code: Path, word: str) -> None:
+    """That a command's first word is a program of the environment, the image's folder or PATH.
+
+    Raises BuildFailed.
+    """
+    places = [str(env / "bin"), str(code), os.environ.get("PATH", os.defpath)]
+    found = code / word if "/" in word else shutil.which(word, path=os.pathsep.join(places))
+    if found is None or not os.access(found, os.X_OK):
+        raise BuildFailed(
+            f"command: {word!r} is no program of the image's requirements, nor in its folder, nor"
+            " on PATH. A script in the folder must be executable (chmod +x)."
+        )
+
+
 def _run(
     argv: list[str], cwd: Path, title: str, on_line: Callable[[str], None] = lambda line: None
 ) -> list[str]:

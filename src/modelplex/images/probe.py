@@ -12,14 +12,19 @@ import builtins
 import importlib
 import json
 import os
+import runpy
 import sys
 import traceback
 from typing import Any
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_RUNTIME = os.path.join(os.path.dirname(_HERE), "runtime", "__main__.py")
 
 
 def main(folder: str, handler: str) -> dict[str, Any]:
     """What importing the handler took, or the error that it ended with."""
     folder = os.path.realpath(folder)
+    runpy.run_path(_RUNTIME)["bootstrap"]()  # handlers may import modelplex.toolkit
     sys.path.insert(0, folder)
     name, _, attribute = handler.partition(":")
     imported: list[str] = []

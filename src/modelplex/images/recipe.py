@@ -15,8 +15,11 @@ from typing import Any
 IGNORED = frozenset({"__pycache__", ".git"})
 OLDEST_PYTHON = (3, 8)  # what modelplex.runtime needs
 MODELS_PER_WORKER_MAX = 1000
+BATCH_MAX = 1000  # requests that a handler may ask for at once
+COMMAND_WORDS_MAX = 100
 
 _CHUNK_BYTES = 1 << 20
+_OF_HANDLERS = ("handler", "models_per_worker", "share_identical", "batch_max", "prepare")
 
 
 class RecipeError(ValueError):
@@ -27,12 +30,15 @@ class RecipeError(ValueError):
 class Recipe:
     """A checked image.toml."""
 
-    handler: str  # "model_handler.py:handle"
+    handler: str = ""  # "model_handler.py:handle"; empty: it has a command
     requirements: str | None = None  # a file in the folder
     python: str | None = None  # "3.11"; None: the platform's own
     environment: dict[str, str] = field(default_factory=dict)
     models_per_worker: int = 1  # more: its handlers can share a process
     share_identical: bool = True  # byte-identical models may share files and memory
+    command: tuple[str, ...] = ()  # of a container that speaks the contract; empty: a handler
+    batch_max: int = 1  # requests that the handler answers in one call
+    prepare: str = ""  # "prepare.py:function", called once for each artifact; empty: nothing is
 
 
 def read(folder: Path) -> Recipe:
@@ -41,7 +47,7 @@ def read(folder: Path) -> Recipe:
     try:
         document = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        hint = 'It needs at least: handler = "model_handler.py:handle"'
+        hint = 'It needs at least: handler = "model_handler.py:handle", or a command.'
         raise RecipeError(f"There is no image.toml in {folder}. {hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path} cannot be read: {error}.") from error
@@ -52,12 +58,28 @@ def read(folder: Path) -> Recipe:
         "environment": _environment,
         "models_per_worker": _models_per_worker,
         "share_identical": _share_identical,
+        "command": _command,
+        "batch_max": _batch_max,
+        "prepare": _prepare,
     }
     if unknown := sorted(set(document) - set(checks)):
         raise RecipeError(f"{path}: unknown entry {unknown[0]!r}; known: {', '.join(checks)}.")
-    if "handler" not in document:
-        raise RecipeError(f'{path}: handler is missing; write handler = "model_handler.py:handle".')
+    _check_together(path, document)
     return Recipe(**{name: checks[name](folder, value) for name, value in document.items()})
+
+
+def _check_together(path: Path, document: dict[str, Any]) -> None:
+    """One of handler and command, and with a command nothing that only handlers have."""
+    if "command" not in document:
+        if "handler" not in document:
+            raise RecipeError(
+                f'{path}: handler is missing; write handler = "model_handler.py:handle",'
+                ' or command = ["serve"] for a server that speaks the container contract.'
+            )
+        return
+    for name in _OF_HANDLERS:
+        if name in document:
+            raise RecipeError(f"{path}: command and {name} are given; a command has no {name}.")
 
 
 def files(folder: Path, root: Path | None = None) -> Iterator[Path]:
@@ -153,12 +175,39 @@ def _environment(_folder: Path, value: Any) -> dict[str, str]:
 
 
 def _models_per_worker(_folder: Path, value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= MODELS_PER_WORKER_MAX:
+    return _count("models_per_worker", value, MODELS_PER_WORKER_MAX)
+
+
+def _batch_max(_folder: Path, value: Any) -> int:
+    return _count("batch_max", value, BATCH_MAX)
+
+
+def _count(name: str, value: Any, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
         raise RecipeError(
-            f"image.toml: models_per_worker = {value!r} must be a whole number from 1 to "
-            f"{MODELS_PER_WORKER_MAX}."
+            f"image.toml: {name} = {value!r} must be a whole number from 1 to {most}."
         )
     return value
+
+
+def _command(_folder: Path, value: Any) -> tuple[str, ...]:
+    words = value if isinstance(value, list) else []
+    good = all(isinstance(each, str) and "\0" not in each for each in words)
+    if not (words and good and words[0] and len(words) <= COMMAND_WORDS_MAX):
+        raise RecipeError(
+            f"image.toml: command = {value!r} must be a list of 1 to {COMMAND_WORDS_MAX} texts,"
+            ' such as ["serve"] or ["python", "server.py"].'
+        )
+    return tuple(words)
+
+
+def _prepare(folder: Path, value: Any) -> str:
+    match = re.fullmatch(r"(\w+)\.py:\w+", str(value))
+    if match is None or not (folder / f"{match[1]}.py").is_file():
+        raise RecipeError(
+            f"image.toml: prepare = {value!r} must be FILE.py:FUNCTION, the file in {folder}."
+        )
+    return str(value)
 
 
 def _share_identical(_folder: Path, value: Any) -> bool:

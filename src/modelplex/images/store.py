@@ -1,4 +1,4 @@
-"""The built handler images of one data folder: names, and the folders they stand for.
+"""The built images of one data folder: names, and the folders they stand for.
 
 images/refs.json         NAME:TAG -> hash
 images/HASH/image.json   written last: a folder without it is no image
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+HANDLER, COMMAND = "handler", "command"  # what an image is run as
 FORMAT = 1  # part of every content hash: another way of building gives other images
 
 _ECR = r"(?:\d{12}\.dkr\.ecr(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/)?"
@@ -38,15 +39,23 @@ class BuiltImage:
 
     name: str  # NAME:TAG it was found by
     hash: str
-    folder: Path  # the handler's code
+    folder: Path  # what the user gave: the handler's code, the command's working directory
     python: Path  # the interpreter of its own environment
     python_version: str
-    handler: str
+    handler: str  # "" for an image with a command
     preload: tuple[str, ...]  # modules that the handler imports, to be imported before forking
     environment: dict[str, str]  # defaults; the model's own go before them
     built_at: float  # Unix seconds
     models_per_worker: int = 1  # more: its handlers can share a process
     share_identical: bool = True  # byte-identical models may share files and memory
+    command: tuple[str, ...] = ()  # of a container that speaks the contract; () for a handler
+    batch_max: int = 1  # requests that the handler answers in one call
+    prepare: str = ""  # called once for each artifact, "FILE.py:FUNCTION"; "": nothing is
+
+    @property
+    def kind(self) -> str:
+        """COMMAND or HANDLER."""
+        return COMMAND if self.command else HANDLER
 
 
 def normal_name(text: str) -> str:
@@ -93,6 +102,9 @@ class ImageStore:
             built_at=document["built_at"],
             models_per_worker=document.get("models_per_worker", 1),  # older images have none
             share_identical=document.get("share_identical", True),
+            command=tuple(document.get("command", ())),
+            batch_max=document.get("batch_max", 1),
+            prepare=document.get("prepare", ""),
         )
 
     def all(self) -> tuple[BuiltImage, ...]:

@@ -1,11 +1,12 @@
 """Content types that the codecs know, and how headers with them are read.
 
-Names as in the SageMaker Inference Toolkit's `content_types.py`.
+Names as in the SageMaker Inference Toolkit's `content_types.py`; JSON lines are not among its own.
 """
 
 from __future__ import annotations
 
 JSON = "application/json"
+JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 OCTET_STREAM = "application/octet-stream"
 ANY = "*/*"

@@ -1,4 +1,4 @@
-"""Bodies to arrays: JSON, CSV, NPY and NPZ. Nothing is ever unpickled.
+"""Bodies to arrays: JSON, JSON lines, CSV, NPY and NPZ. Nothing is ever unpickled.
 
 Results as the SageMaker Inference Toolkit's `decoder.py` gives them, which unpickles NPY bodies.
 A body that claims to be larger than it is, or than NPZ_BYTES_MAX when it is unpacked, is refused
@@ -71,6 +71,13 @@ def _json_to_numpy(body: Any) -> Any:
     return numpy.array(data)
 
 
+def _json_lines_to_numpy(body: Any) -> Any:
+    lines = [line for line in text(body).splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    return _json_to_numpy([json.loads(line) for line in lines])
+
+
 def _csv_to_numpy(body: Any) -> Any:
     lines = text(body)
     if not lines.strip():
@@ -133,5 +140,6 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     content_types.NPY: _npy_to_numpy,
     content_types.CSV: _csv_to_numpy,
     content_types.JSON: _json_to_numpy,
+    content_types.JSON_LINES: _json_lines_to_numpy,
     content_types.NPZ: _npz_to_sparse,
 }

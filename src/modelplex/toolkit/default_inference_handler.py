@@ -16,8 +16,13 @@ class DefaultInferenceHandler:
     """To be extended, or replaced function by function in the user's module.
 
     Names and signatures as in the SageMaker Inference Toolkit's class. A subclass may also have
-    `default_pre_model_fn` and `default_model_warmup_fn`.
+    `default_pre_model_fn` and `default_model_warmup_fn`. One that sets `batches` gets the rows of
+    many requests in one call of `default_predict_fn`, where the user's module overrides none of the
+    functions (`batching.py` says what counts as rows), and may have a `default_rows_fn` that makes
+    them in place of `default_input_fn`.
     """
+
+    batches = False
 
     def default_model_fn(self, model_dir: str, context: Any = None) -> Any:
         """Loading a model is the user's business."""

@@ -1,4 +1,4 @@
-"""Predictions to bodies: JSON, CSV and NPY. Nothing is ever pickled.
+"""Predictions to bodies: JSON, JSON lines, CSV and NPY. Nothing is ever pickled.
 
 Results as the SageMaker Inference Toolkit's `encoder.py` gives them; texts in CSV are quoted where
 they hold a comma, a quote or a line end.
@@ -28,6 +28,12 @@ def encode(array_like: Any, content_type: str) -> str | bytes:
 
 def _array_to_json(array_like: Any) -> str:
     return json.dumps(array_like, default=_plain)
+
+
+def _array_to_json_lines(array_like: Any) -> str:
+    """A line for each row, or for each element of a one-dimensional prediction."""
+    rows = array_like if _is_list(array_like) and not isinstance(array_like, dict) else [array_like]
+    return "".join(_array_to_json(row) + "\n" for row in rows)
 
 
 def _plain(value: Any) -> Any:
@@ -65,5 +71,6 @@ _ENCODERS: dict[str, Callable[[Any], str | bytes]] = {
     content_types.NPY: _array_to_npy,
     content_types.CSV: _array_to_csv,
     content_types.JSON: _array_to_json,
+    content_types.JSON_LINES: _array_to_json_lines,
 }
 SUPPORTED_CONTENT_TYPES = set(_ENCODERS)

@@ -68,6 +68,10 @@ class MalformedInputError(BaseInferenceToolkitError):
         super().__init__(400, message, "Bad Request")
 
 
+class UnusableModel(Exception):
+    """Files of a model that its handler cannot load; the text says which, why and what to do."""
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Whether an allocation failed, in Python, in the kernel or in a framework."""
     if isinstance(error, OSError):

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from modelplex.toolkit import content_types, decoder, environment, errors, user_code
+from modelplex.toolkit import batching, content_types, decoder, environment, errors, user_code
 from modelplex.toolkit.default_inference_handler import DefaultInferenceHandler
 
 log = logging.getLogger("modelplex.toolkit")
@@ -40,6 +40,7 @@ class Transformer:
         self._predict_fn: Any = None
         self._output_fn: Any = None
         self._context: Any = None
+        self._together = False  # whether many requests' rows are predicted at once
 
     def validate_and_initialize(
         self, model_dir: str = environment.model_dir, context: Any = None
@@ -65,6 +66,8 @@ class Transformer:
 
     def transform(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """One answer for each request of the batch. Raises MemoryError, and nothing else."""
+        if self._together and len(data) > 1:
+            return self._answer_together(data, context)
         return [self._answer(index, item, context) for index, item in enumerate(data)]
 
     @staticmethod
@@ -93,13 +96,48 @@ class Transformer:
             model_dir = context.system_properties.get("model_dir")
             self.validate_and_initialize(model_dir=model_dir, context=context)
             self._context = context
-            return self._respond(index, item, context)
+            body, content_type, accept = self._request(index, item, context)
+            arguments = (self._model, body, content_type, accept)
+            result = self._run_handler_function(self._transform_fn, *arguments)
+            return self._respond(index, result, accept, context)
         except Exception as error:
-            if errors.lacks_memory(error):
-                raise MemoryError(str(error)) from error
-            return self._explain(error, context, index)
+            return self._fail(error, context, index)
 
-    def _respond(self, index: int, item: dict[str, Any], context: Any) -> Any:
+    def _answer_together(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
+        """The default functions' answers: input and output for each request, prediction for all."""
+        self._context = context
+        asked = [
+            batching.attempt(self._request, index, item, context) for index, item in enumerate(data)
+        ]
+        rows = [batching.attempt(self._input, request) for request in asked]
+        outcomes = batching.predict(
+            rows, lambda joined: self._run_handler_function(self._predict_fn, joined, self._model)
+        )
+        return [
+            self._finish(index, request, outcomes[index], context)
+            for index, request in enumerate(asked)
+        ]
+
+    def _finish(self, index: int, request: Any, outcome: Any, context: Any) -> Any:
+        """The answer to one request of a batch, from its part of the prediction."""
+        try:
+            if isinstance(outcome, batching.Failed):
+                raise outcome.error
+            accept = request[2]
+            result = self._run_handler_function(self._output_fn, outcome, accept)
+            return self._respond(index, result, accept, context)
+        except Exception as error:
+            return self._fail(error, context, index)
+
+    def _input(self, request: Any) -> Any:
+        """What the default input function makes of a request. Raises what it raises."""
+        if isinstance(request, batching.Failed):
+            raise request.error
+        body, content_type, _ = request
+        return self._run_handler_function(self._input_fn, body, content_type)
+
+    def _request(self, index: int, item: dict[str, Any], context: Any) -> tuple[Any, Any, Any]:
+        """Body, content type and accepted types. Raises MalformedInputError."""
         headers = context.get_all_request_header(index)
         content_type = _header(headers, "content-type", "contenttype")
         accept = _header(headers, "accept")
@@ -109,8 +147,10 @@ class Transformer:
         body = item.get("body", item)  # a form has fields instead
         if content_types.media_type(content_type) in content_types.UTF8_TYPES:
             body = decoder.text(body)
-        arguments = (self._model, body, content_type, accept)
-        result = self._run_handler_function(self._transform_fn, *arguments)
+        return body, content_type, accept
+
+    def _respond(self, index: int, result: Any, accept: str, context: Any) -> Any:
+        """The body of an answer; sets its content type."""
         if isinstance(result, tuple):
             response, given = result
             context.set_response_content_type(index, given)
@@ -119,6 +159,12 @@ class Transformer:
         if named and context.get_response_content_type(index) is None:
             context.set_response_content_type(index, named)
         return result
+
+    def _fail(self, error: Exception, context: Any, index: int) -> Any:
+        """The body of an answer that tells what failed. Raises MemoryError."""
+        if errors.lacks_memory(error):
+            raise MemoryError(str(error)) from error
+        return self._explain(error, context, index)
 
     def _explain(self, error: Exception, context: Any, index: int) -> Any:
         known = _known(error)
@@ -141,8 +187,20 @@ class Transformer:
         self._predict_fn = self._function(module, "predict_fn", 2)
         self._output_fn = self._function(module, "output_fn", 2)
         own = getattr(module, "transform_fn", None)
+        if not steps and own is None:
+            self._take_batches()
         self._transform_fn = own or self._default_transform_fn
         takes_context(self._transform_fn, 4)
+
+    def _take_batches(self) -> None:
+        """Where nothing is the user's, the handler may read requests for itself and predict for
+        many at once: `batches`, and `default_rows_fn` in place of `default_input_fn`."""
+        handler = self._default_inference_handler
+        self._together = bool(getattr(handler, "batches", False))
+        rows_fn = getattr(handler, "default_rows_fn", None)
+        if self._together and rows_fn is not None:
+            takes_context(rows_fn, 2)
+            self._input_fn = rows_fn
 
     def _function(self, module: Any, name: str, arguments: int) -> Any:
         default = getattr(self._default_inference_handler, f"default_{name}", None)

@@ -8,6 +8,8 @@ import os
 import sys
 from types import ModuleType
 
+from modelplex.toolkit import trust
+
 _STDLIB = os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "")
 
 
@@ -15,11 +17,12 @@ def offer(model_dir: str) -> None:
     """Puts `code/` in front of the search path and forgets modules that it has its own of.
 
     Such modules may be another model's, or a package that was imported beforehand. What is part of
-    Python itself stays.
+    Python itself stays. Raises GenericInferenceToolkitError where code of models is refused.
     """
     folder = os.path.join(os.path.abspath(model_dir), "code")
     if not os.path.isdir(folder):
         return
+    trust.require("The folder code/ of the model")
     sys.path[:] = [folder, *(place for place in sys.path if place != folder)]
     importlib.invalidate_caches()
     for entry in os.listdir(folder):
