@@ -102,9 +102,9 @@ async def test_a_client_cannot_name_another_caller(gateway: Gateway, control: Fa
 
 
 async def test_a_service_that_is_not_here_is_named(gateway: Gateway, control: FakeControl) -> None:
-    """ecr is answered 501 with what there is."""
-    with pytest.raises(ClientError, match="does not serve 'ecr'") as caught:
-        await asyncio.to_thread(gateway.boto3("ecr").describe_repositories)
+    """ecs is answered 501 with what there is."""
+    with pytest.raises(ClientError, match="does not serve 'ecs'") as caught:
+        await asyncio.to_thread(gateway.boto3("ecs").list_clusters)
     assert caught.value.response["Error"]["Code"] == "NotImplemented"
 
 

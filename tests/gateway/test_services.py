@@ -40,6 +40,7 @@ PRESIGNED = (
         (request("POST", "/", [], "logs"), "logs"),
         (request("GET", "/modelplex/status", [], "modelplex"), "modelplex"),
         (request("POST", "/", [], "ecr"), "ecr"),
+        (request("POST", "/", [(b"x-amz-target", b"AmazonEC2ContainerRegistry_V1.X")], ""), "ecr"),
         (request("GET", PRESIGNED, [], ""), "s3"),
         (request("GET", "/bucket", [], ""), "s3"),
         (request("POST", "/", LIST, ""), "sagemaker"),
@@ -55,5 +56,5 @@ def test_services_are_told_apart(made: Request, name: str) -> None:
 
 def test_a_service_that_is_not_here_is_known_as_such() -> None:
     """So that it can be refused by name."""
-    assert not identify(request("POST", "/", [], "ecr")).served
+    assert not identify(request("POST", "/", [], "ec2")).served
     assert identify(request("POST", "/", [], "sts")).served

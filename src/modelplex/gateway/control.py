@@ -7,10 +7,10 @@ import logging
 
 from modelplex.aws.errors import ServiceUnavailable
 from modelplex.aws.signatures import Signed
-from modelplex.gateway.forwarding import end_to_end, passed
 from modelplex.gateway.services import Service
 from modelplex.http.client import Client
 from modelplex.http.errors import BadMessage, ConnectFailed, ConnectionLost
+from modelplex.http.forwarding import end_to_end, passed
 from modelplex.http.messages import Request, Response
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from modelplex.aws.errors import ValidationError
 from modelplex.core.routing.variants import UnknownVariant, choose_variant
 from modelplex.gateway.delivery import Delivery
 from modelplex.gateway.fleet import Endpoint, Fleet, Variant
-from modelplex.gateway.forwarding import passed
 from modelplex.gateway.routes import Routes
 from modelplex.gateway.services import RUNTIME_PATH
+from modelplex.http.forwarding import passed
 from modelplex.http.messages import Header, Request, Response, first
 
 _OPERATIONS = {

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from modelplex.aws.errors import S3NotImplemented, ServiceUnavailable
 from modelplex.aws.signatures import Keys, Signed, sign
-from modelplex.gateway.forwarding import end_to_end, passed
 from modelplex.http.client import Client, ClientLimits, ClientResponse
 from modelplex.http.errors import ConnectFailed, ConnectionLost
+from modelplex.http.forwarding import end_to_end, passed
 from modelplex.http.messages import Header, Request, Response, first
 
 log = logging.getLogger(__name__)

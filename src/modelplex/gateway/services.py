@@ -31,10 +31,12 @@ S3 = Service("s3", Protocol.S3)
 RUNTIME = Service("sagemaker-runtime", Protocol.REST_JSON)
 _SAGEMAKER = Service("sagemaker", Protocol.JSON)
 _LOGS = Service("logs", Protocol.JSON)
+_ECR = Service("ecr", Protocol.JSON)
 _BY_SCOPE = {
     "s3": S3,
     "sagemaker": _SAGEMAKER,
     "logs": _LOGS,
+    "ecr": _ECR,
     "sts": Service("sts", Protocol.QUERY),
     "iam": Service("iam", Protocol.QUERY),
     "modelplex": Service("modelplex", Protocol.JSON),
@@ -59,6 +61,8 @@ def _unsigned(request: Request) -> Service:
         return _SAGEMAKER
     if target.startswith(b"Logs_"):
         return _LOGS
+    if target.startswith(b"AmazonEC2ContainerRegistry_"):
+        return _ECR
     return RUNTIME if _is_runtime(request) else S3
 
 

@@ -47,6 +47,11 @@ def parse_address(text: str) -> UnixAddress | TcpAddress:
     raise ValueError(f"bad address {text!r}: write unix:/path, tcp:host:port or tls:host:port")
 
 
+def reachable(host: str) -> str:
+    """Where a process on this machine finds a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
 def listen(address: UnixAddress | TcpAddress) -> socket.socket:
     """A listening, non-blocking socket. OSError if the address is taken or cannot be bound."""
     match address:

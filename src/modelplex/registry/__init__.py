@@ -1,0 +1,1 @@
+"""The door in front of the registry: who may come in, and to which repositories."""
