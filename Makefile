@@ -18,7 +18,7 @@ check: setup  # format, lint, types, and how long our functions are
 	@scripts/setup.sh lint
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy
+	scripts/types.sh
 	.venv/bin/python scripts/shape.py
 
 bench: setup  # benchmarks/README.md says what is measured; a result in benchmarks/results

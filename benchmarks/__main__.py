@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, crowd, cycles, density, model_server, policies, warm
+from benchmarks import cold, crowd, cycles, density, images, model_server, mxnet, policies, warm
 
 ALWAYS: dict[str, Callable[[], str]] = {
     "model_server": model_server.run,
@@ -26,6 +26,8 @@ BY_NAME: dict[str, Callable[[Sequence[str]], str]] = {  # with options of their 
     "policies": lambda _: policies.run(),
     "density": density.run,
     "crowd": crowd.run,
+    "mxnet": mxnet.run,
+    "images": images.run,
 }
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("uvloop", "httptools", "obstore", "boto3")

@@ -15,6 +15,7 @@ SERVICES = {
     "sts": "AWS Security Token Service",
     "iam": "AWS Identity and Access Management",
     "logs": "Amazon CloudWatch Logs",
+    "ecr": "Amazon Elastic Container Registry",
 }
 
 HEAD = """\

@@ -26,4 +26,22 @@ compile requirements/lint.in requirements/lint.txt "$@"
 compile requirements/digits.in examples/digits/container/requirements.txt "$@"
 compile requirements/mxnet.in examples/notebook/container/requirements.txt "$@"
 compile requirements/mms.in requirements/mms.txt "$@"
+compile requirements/aws.in requirements/aws.txt "$@"
+compile requirements/byoc.in examples/byoc/container/requirements.txt "$@"
 compile requirements/peers.in requirements/peers.txt "$@"
+compile src/modelplex/images/builtin/python/requirements.in \
+    src/modelplex/images/builtin/python/requirements.txt "$@"
+compile src/modelplex/images/builtin/sklearn/requirements.in \
+    src/modelplex/images/builtin/sklearn/requirements.txt "$@"
+compile src/modelplex/images/builtin/xgboost/requirements.in \
+    src/modelplex/images/builtin/xgboost/requirements.txt "$@"
+compile src/modelplex/images/builtin/lightgbm/requirements.in \
+    src/modelplex/images/builtin/lightgbm/requirements.txt "$@"
+compile src/modelplex/images/builtin/onnx/requirements.in \
+    src/modelplex/images/builtin/onnx/requirements.txt "$@"
+# The CPU build of PyTorch is on no public index of pip's own: where it is, PIP_FIND_LINKS says.
+compile src/modelplex/images/builtin/pytorch/requirements.in \
+    src/modelplex/images/builtin/pytorch/requirements.txt \
+    ${PIP_FIND_LINKS:+--find-links "$PIP_FIND_LINKS"} "$@"
+compile src/modelplex/images/builtin/mxnet/requirements.in \
+    src/modelplex/images/builtin/mxnet/requirements.txt "$@"

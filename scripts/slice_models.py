@@ -28,6 +28,12 @@ SERVED = {
     "sts": ["GetCallerIdentity"],
     "iam": ["GetRole"],
     "logs": ["FilterLogEvents", "GetLogEvents", "DescribeLogGroups", "DescribeLogStreams"],
+    "ecr": [
+        "GetAuthorizationToken",
+        *("CreateRepository", "DescribeRepositories", "DeleteRepository"),
+        *("ListImages", "DescribeImages", "BatchGetImage", "BatchDeleteImage"),
+        *("TagResource", "UntagResource", "ListTagsForResource"),
+    ],
 }
 
 METADATA = ("apiVersion", "protocol", "jsonVersion", "targetPrefix", "xmlNamespace")

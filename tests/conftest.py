@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engine import Engine, missing
 from tests.support.models import make_image
 from tests.support.platform import Platform
 from tests.support.radosgw import Radosgw, missing_programs
@@ -45,6 +46,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield shared
     finally:
         shared.stop()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine of the tests' own; skipped with the reason where none can be started."""
+    if reason := missing():
+        pytest.skip(reason)
+    own = Engine()
+    try:
+        own.start()
+        yield own
+    finally:
+        own.stop()
 
 
 @pytest.fixture(scope="session")

@@ -20,15 +20,28 @@ MAY_IMPORT = {
     "archives": set(),
     "workers": {"runtime"},
     "images": set(),
+    "images/builtin": {"toolkit"},
+    "engine": set(),
     "cloudwatch": {"aws"},
+    "ecr": {"aws", "http", "settings"},
     "server": {"archives", "http", "workers"},
     "check": {"http"},
-    "instance": {"core", "aws", "http", "archives", "workers", "settings", "logs"},
+    "instance": {
+        *("core", "aws", "http", "archives", "runtime", "workers", "engine"),
+        *("settings", "logs"),
+    },
     "gateway": {"core", "aws", "http", "settings", "logs"},
-    "control": {"core", "aws", "http", "images", "cloudwatch", "settings", "logs"},
+    "control": {
+        *("core", "aws", "http", "images", "engine", "cloudwatch", "ecr"),
+        *("settings", "logs"),
+    },
+    "registry": {"ecr", "http", "settings", "logs"},
     "supervisor": {"http", "settings", "logs"},
     "sim": {"core"},
-    "cli": {"core", "http", "images", "supervisor", "server", "check", "sim", "settings", "logs"},
+    "cli": {
+        *("core", "http", "images", "ecr", "supervisor", "server", "check", "sim"),
+        *("settings", "logs"),
+    },
 }
 PURE_STANDARD = {"asyncio", "socket", "time", "random", "os", "logging", "threading", "subprocess"}
 
@@ -57,18 +70,25 @@ def is_module(name: str) -> bool:
     return (SOURCE / f"{name}.py").exists()
 
 
+def files(folder: str) -> set[Path]:
+    """The modules in a folder, but for those of a folder in it that has a row of its own."""
+    inner = [name for name in MAY_IMPORT if name.startswith(f"{folder}/")]
+    apart = {path for name in inner for path in (SOURCE / name).rglob("*.py")}
+    return set((SOURCE / folder).rglob("*.py")) - apart
+
+
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_a_folder_imports_only_what_the_table_allows(folder: str) -> None:
     """Processes meet over HTTP and frames, never by importing each other's folders."""
-    for path in sorted((SOURCE / folder).rglob("*.py")):
-        beyond = ours(path) - MAY_IMPORT[folder] - {folder}
+    for path in sorted(files(folder)):
+        beyond = ours(path) - MAY_IMPORT[folder] - {folder.partition("/")[0]}
         assert not beyond, f"{path.relative_to(SOURCE)} imports {sorted(beyond)}"
 
 
 def test_every_folder_is_in_the_table() -> None:
     """A new folder has to say what it may import."""
     folders = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(MAY_IMPORT)
+    assert folders == {name for name in MAY_IMPORT if "/" not in name}
 
 
 def test_core_is_pure() -> None:

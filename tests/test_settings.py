@@ -136,6 +136,13 @@ def test_keys_come_in_pairs(tmp_path: Path, flags: dict[str, str]) -> None:
         resolve(tmp_path, flags)
 
 
+def test_the_registry_has_a_port_of_its_own(tmp_path: Path) -> None:
+    """The same as the platform's is refused, unless there is no registry."""
+    resolve(tmp_path, {"port": "8322"})
+    with pytest.raises(SettingsError, match="both 8322"):
+        resolve(tmp_path, {"port": "8322", "registry": True})
+
+
 def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     """A refused secret key does not stand in the message."""
     with pytest.raises(SettingsError) as raised:

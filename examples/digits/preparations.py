@@ -103,7 +103,7 @@ def build_image(name: str) -> Path:
     if subprocess.run(command, check=False).returncode != 0:
         raise Broken(f"the image {name} could not be built: see above")
     listed = subprocess.run([MODELPLEX, "images", "--json"], stdout=subprocess.PIPE, check=True)
-    images = {image["name"]: image["interpreter"] for image in json.loads(listed.stdout)}
+    images = {image["name"]: image.get("interpreter") for image in json.loads(listed.stdout)}
     return Path(images[f"{name}:latest"])
 
 

@@ -21,7 +21,8 @@ NETWORKS = Path(__file__).resolve().with_name("networks.py")
 def python_of_image() -> str:
     """The interpreter of the image's environment, as `modelplex images` tells it."""
     listed = subprocess.run(["modelplex", "images", "--json"], stdout=subprocess.PIPE, check=True)
-    images = {image["name"]: image["interpreter"] for image in json.loads(listed.stdout)}
+    # Built-in images are listed before they are built, when they have no interpreter yet.
+    images = {image["name"]: image.get("interpreter") for image in json.loads(listed.stdout)}
     if IMAGE not in images:
         sys.exit(
             f"there is no image {IMAGE}: modelplex build -t {IMAGE} {NETWORKS.parent}/container"

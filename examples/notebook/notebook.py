@@ -2,14 +2,16 @@
 script: section by section and call for call, against whatever AWS_ENDPOINT_URL points at.
 
     eval "$(modelplex env)"
-    python notebook.py
+    python notebook.py [--image IMAGE]
 
-It works in the current folder, on the models in `data/` (README.md says how to make them). What has
-no meaning away from AWS is left out, with a comment that says so.
+IMAGE is the one that the notebook builds, unless another is named: `modelplex/mxnet` answers the
+same without MXNet. It works in the current folder, on the models in `data/` (README.md says how to
+make them). What has no meaning away from AWS is left out, with a comment that says so.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -25,6 +27,10 @@ import boto3
 from botocore.client import ClientError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+parser = argparse.ArgumentParser(description="The notebook as a script.")
+parser.add_argument("--image", help="instead of the one that the notebook builds")
+arguments = parser.parse_args()
 
 
 @contextmanager
@@ -107,6 +113,7 @@ section("Create a multi-model endpoint: import models into hosting")
 model_name = "DEMO-MultiModelModel" + strftime("%Y-%m-%d-%H-%M-%S", gmtime())
 model_url = f"https://s3-{region}.amazonaws.com/{bucket}/{prefix}/"
 image = f"{account_id}.dkr.ecr.{region}.amazonaws.com/demo-sagemaker-multimodel:latest"
+image = arguments.image or image
 
 print("Model name: " + model_name)
 print("Model data Url: " + model_url)
