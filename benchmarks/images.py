@@ -90,6 +90,30 @@ torch.jit.trace(torch.nn.Sequential(*layers).eval(), torch.ones(2, 10)).save("mo
 """,
         *_ROW,
     ),
+    "mxnet": Model(
+        """
+import json, struct
+import numpy as np
+rng = np.random.default_rng(0)
+
+def array(values):
+    head = struct.pack(f"<Iii{values.ndim}q", 0xF993FAC9, 0, values.ndim, *values.shape)
+    return head + struct.pack("<iii", 1, 0, 0) + values.tobytes()
+
+arrays = {"arg:w": rng.normal(size=(2, 10)).astype("f4"), "arg:b": np.zeros(2, "f4")}
+names = b"".join(struct.pack("<Q", len(name)) + name.encode() for name in arrays)
+body = b"".join(map(array, arrays.values())) + struct.pack("<Q", len(arrays)) + names
+open("model-0000.params", "wb").write(struct.pack("<QQQ", 0x112, 0, len(arrays)) + body)
+nodes = [{"op": "null", "name": name, "inputs": []} for name in ("data", "w", "b")]
+inputs, attributes = [[0, 0, 0], [1, 0, 0], [2, 0, 0]], {"num_hidden": "2"}
+nodes.append({"op": "FullyConnected", "name": "fc", "attrs": attributes, "inputs": inputs})
+nodes.append({"op": "softmax", "name": "out", "inputs": [[3, 0, 0]]})
+network = {"nodes": nodes, "arg_nodes": [0, 1, 2], "heads": [[4, 0, 0]]}
+json.dump(network, open("model-symbol.json", "w"))
+json.dump([{"name": "data", "shape": [1, 10]}], open("model-shapes.json", "w"))
+""",
+        *_ROW,
+    ),
 }
 
 

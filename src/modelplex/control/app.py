@@ -34,6 +34,7 @@ from modelplex.settings import Settings
 log = logging.getLogger(__name__)
 
 _DRAIN_S = 2.0  # for answers that are being written when control is stopped
+_CONTAINER_S = 10.0  # an instance gives its container all of stop_timeout_s, and has to see it end
 
 
 class Control:
@@ -112,7 +113,7 @@ async def run(data: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     records = Records(data / "records.sqlite")
-    provider = Processes(data, settings.stop_timeout_s)
+    provider = Processes(data, settings.stop_timeout_s + _CONTAINER_S)
     control = Control(settings, provider, records)
     running = asyncio.create_task(control.run())
     running.add_done_callback(lambda _: stop.set())  # without it, control is of no use
