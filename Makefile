@@ -10,9 +10,9 @@ setup:  # the environment in .venv: the platform, ready to run
 demo: setup  # the whole story with real models; keeps its data in .demo
 	@.venv/bin/python examples/digits/demo.py
 
-test: setup  # the whole suite; TESTS="tests/core -k evict" for a part
+test: setup  # the whole suite, two files at a time; TESTS="tests/core -k evict" for a part
 	@scripts/setup.sh test
-	.venv/bin/pytest $(TESTS)
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: setup  # format, lint, types, and how long our functions are
 	@scripts/setup.sh lint

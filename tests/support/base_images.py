@@ -22,7 +22,6 @@ from tests.support.engine import Engine
 CACHE = Path(sys.prefix) / "base-images"
 MAKE_TIMEOUT_S = 600
 DEBIAN = "debian-python:bookworm"
-DEBIAN_JAVA = "debian-java:bookworm"
 BUSYBOX = "busybox:static"
 PYTHON_PACKAGES = ("python3-venv", "ca-certificates")
 MULTI_MODEL = "com.amazonaws.sagemaker.capabilities.multi-models=true"
@@ -31,15 +30,8 @@ BIND_TO_PORT = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true"
 
 def add_debian(engine: Engine) -> str:
     """Debian 12 with its Python 3.11, what `python:3.11-slim` is on a hub; the image's name."""
-    engine.add(_debian("debian-python", *PYTHON_PACKAGES), DEBIAN)
+    engine.add(_debian(), DEBIAN)
     return DEBIAN
-
-
-def add_debian_with_java(engine: Engine) -> str:
-    """The same with a Java of version 17; the image's name."""
-    packages = (*PYTHON_PACKAGES, "default-jre-headless")
-    engine.add(_debian("debian-java", *packages), DEBIAN_JAVA)
-    return DEBIAN_JAVA
 
 
 def add_busybox(engine: Engine, name: str = BUSYBOX, *changes: str) -> str:
@@ -61,23 +53,23 @@ def add_busybox(engine: Engine, name: str = BUSYBOX, *changes: str) -> str:
     return name
 
 
-def _debian(name: str, *packages: str) -> Path:
+def _debian() -> Path:
     """The tar file, made at first use; skips, with the reason, where it cannot be."""
     if shutil.which("mmdebstrap") is None:
         pytest.skip("not installed: mmdebstrap (apt-get install mmdebstrap)")
     CACHE.mkdir(exist_ok=True)
-    path = CACHE / f"{name}.tar"
+    path = CACHE / "debian-python.tar"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once must not see half a tree
         if not path.exists():
-            _make(path, packages)
+            _make(path)
     return path
 
 
-def _make(path: Path, packages: tuple[str, ...]) -> None:
+def _make(path: Path) -> None:
     part = path.with_suffix(".part.tar")
     command = [
-        *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"),
+        *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PYTHON_PACKAGES)}"),
         *("bookworm", str(part)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_TIMEOUT_S)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.base_images import add_debian_with_java
+from tests.support.base_images import add_debian
 from tests.support.engine import Engine
 
 IMAGE = Path(__file__).with_name("mms_image")
@@ -28,19 +28,30 @@ INSTALL_TIMEOUT_S = 300
 
 def command_image(folder: Path) -> Path:
     """The source folder of the command image, for `modelplex build`; skips without Java."""
-    if shutil.which("java") is None:
-        pytest.skip("not installed: java (apt-get install default-jre-headless)")
+    _java()
     shutil.copytree(IMAGE, folder)
     (folder / "requirements.txt").write_text(_pins())
     return folder
 
 
 def add_engine_image(engine: Engine, folder: Path, name: str) -> None:
-    """Build the same server into the engine, on a base with Java; `folder` is for its parts."""
-    base = add_debian_with_java(engine)
+    """Build the same server into the engine, with this machine's Java; `folder` is for its parts.
+
+    Both are Debian 12, and its Java has all that it needs in one folder.
+    """
+    base, java = add_debian(engine), _java()
     shutil.copytree(IMAGE, folder)
+    shutil.copytree(java.resolve().parents[1], folder / "java", ignore_dangling_symlinks=True)
     _install(folder)
     engine.docker("build", "--quiet", "--build-arg", f"BASE={base}", "--tag", name, str(folder))
+
+
+def _java() -> Path:
+    """Java's program; skips where there is none."""
+    found = shutil.which("java")
+    if found is None:
+        pytest.skip("not installed: java (apt-get install default-jre-headless)")
+    return Path(found)
 
 
 def _pins() -> str:

@@ -29,8 +29,12 @@ if __name__ == "__main__":
     port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
     Path(folder, "mms.properties").write_text(SETTINGS.format(handler=handler, port=port))
     environment = {**os.environ, "LOG_LOCATION": folder, "METRICS_LOCATION": folder}
+    # Where it has its workers' sockets, whose names are at most 107 characters long: the folder's
+    # own may be longer. The process is the same after exec.
+    os.chdir(folder)
+    sockets = f"/proc/{os.getpid()}/cwd"
     command = [
-        *("java", "-Xmx256m", f"-Djava.io.tmpdir={folder}"),  # where it has its workers' sockets
+        *("java", "-Xmx256m", f"-Djava.io.tmpdir={sockets}"),
         *(f"-Dmodel_server_home={package.parent}", "-cp", str(package / "frontend" / "*")),
         *("com.amazonaws.ml.mms.ModelServer", "--python", sys.executable),
         *("-f", f"{folder}/mms.properties", "-s", "/"),
