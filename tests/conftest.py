@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,10 +16,6 @@ from tests.support.radosgw import Radosgw, missing_programs
 
 # Room for a handful of small models on each of two instances, on a machine that others use too.
 SMALL = ("--memory-mib", "1024", "--disk-mib", "1024")
-
-# Images of tests are started a few times: what they import is compiled then. Compiling all of
-# PyTorch at its installation takes longer than the rest of it.
-os.environ.setdefault("PIP_COMPILE", "0")
 
 StartPlatform = Callable[..., Platform]
 

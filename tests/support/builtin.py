@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,12 @@ T = TypeVar("T")
 
 @functools.lru_cache
 def image(name: str) -> BuiltImage:
-    """The built-in image, built if it is not; skips where its packages cannot be had."""
+    """The built-in image, built if it is not; skips where its packages cannot be had.
+
+    Its packages are compiled as they are imported: compiling all of PyTorch takes longer than to
+    unpack it.
+    """
+    os.environ.setdefault("PIP_COMPILE", "0")
     try:
         return builtin_images.make(ImageStore(FOLDER), name, lambda *_: None).image
     except BuildFailed as error:

@@ -20,6 +20,7 @@ _MEMORY_WORDS = (
     "bad_alloc",
     "out of memory",
     "can't start new thread",  # for lack of room for its stack
+    "failed to map segment from shared object",  # of an extension module that is imported
 )
 
 
@@ -84,7 +85,7 @@ def lacks_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = describe(error).lower() if isinstance(error, RuntimeError) else ""
+    text = describe(error).lower() if isinstance(error, (RuntimeError, ImportError)) else ""
     return any(words in text for words in _MEMORY_WORDS)
 
 

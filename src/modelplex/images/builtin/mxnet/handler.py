@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from mxnet_onnx.network import Network
 
+# For the zygote, not for each worker at its first picture.
+from PIL import ImageOps, JpegImagePlugin, PngImagePlugin  # noqa: F401
+
 from modelplex.toolkit import content_types, images, tensors
 from modelplex.toolkit.default_handler_service import DefaultHandlerService
 from modelplex.toolkit.default_inference_handler import DefaultInferenceHandler
@@ -39,7 +42,6 @@ class MxnetHandler(DefaultInferenceHandler):
     def default_model_fn(self, model_dir: str, context: Any = None) -> Network:
         """The checkpoint, ready. Raises ConversionError, MemoryError and ValueError."""
         network = Network(model_dir)
-        network.warm_up()
         default = network.preprocess()
         self._network = network
         self._preprocess = images.read(model_dir, default) if default else None

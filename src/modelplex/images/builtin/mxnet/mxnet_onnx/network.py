@@ -33,13 +33,6 @@ class Network:
         # A network that reshapes to a fixed number of rows takes just so many at once.
         self._rows = self._signed_rows() if any(fixed) else None
 
-    def warm_up(self) -> None:
-        """One pass with zeros, so that the memory it takes is asked for now, not by a caller."""
-        if set(self.inputs) <= set(self.signature):
-            shapes = {name: self.signature[name] for name in self.inputs}
-            rows = self._rows or 1
-            self.run({name: np.zeros((rows, *shape[1:]), "f4") for name, shape in shapes.items()})
-
     def preprocess(self) -> images.Preprocess | None:
         """How pictures become this network's input: resized as OpenCV does it, with values from 0
         to 255, which is what MXNet's own classifiers take. None for one that takes no pictures."""
