@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from modelplex.control.outside import outside
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import serve
-from modelplex.images.catalogue import EngineSilent
+from modelplex.images.catalogue import EngineOff, EngineSilent
 from modelplex.settings import Settings
 from tests.control.world import ROLE, world
 
@@ -46,14 +46,17 @@ async def engine() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
-    [("off", "switched off"), ("unix:///nowhere.sock", "No container engine at unix:///nowhere")],
+    ("setting", "error", "complaint"),
+    [
+        ("off", EngineOff, "switched off"),
+        ("unix:///nowhere.sock", EngineSilent, "No container engine at unix:///nowhere"),
+    ],
 )
 async def test_without_an_engine_it_is_said_why(
-    tmp_path: Path, setting: str, complaint: str
+    tmp_path: Path, setting: str, error: type[EngineSilent], complaint: str
 ) -> None:
     """Whoever names such an image reads it."""
-    with pytest.raises(EngineSilent, match=complaint):
+    with pytest.raises(error, match=complaint):
         await outside(Settings(data=tmp_path, container_engine=setting)).engine("demo:1")
 
 

@@ -34,10 +34,10 @@ def build_image(platform: Platform) -> None:
         raise
 
 
-def script(platform: Platform, folder: Path, name: str, *options: str) -> str:
+def script(platform: Platform, folder: Path, name: str) -> str:
     """Run a script of the example in a folder, with what `modelplex env` exports; its output."""
     done = subprocess.run(
-        [sys.executable, str(NOTEBOOK / name), *options],
+        [sys.executable, str(NOTEBOOK / name)],
         cwd=folder,
         env=platform.environment(),
         capture_output=True,
@@ -48,18 +48,10 @@ def script(platform: Platform, folder: Path, name: str, *options: str) -> str:
     return done.stdout
 
 
-def answers(told: str) -> list[tuple[float, str]]:
-    """The best labels that the notebook printed, with their probabilities."""
-    lines = [line for line in told.splitlines() if line.startswith("probability=")]
-    pairs = (line.removeprefix("probability=").split(", class=") for line in lines)
-    return [(float(probability), label) for probability, label in pairs]
-
-
 @pytest.mark.e2e
 @pytest.mark.mxnet
 def test_the_notebook_runs(start_platform: StartPlatform, tmp_path: Path) -> None:
-    """Every cell works: two models, ten more, 100 invocations, an update, and the clean-up. Without
-    MXNet and without a handler too, with the same answers."""
+    """Every cell works: two models, ten more, 100 invocations, an update, and the clean-up."""
     platform = start_platform("--memory-mib", "8192")
     build_image(platform)
     work = tmp_path / "notebook"
@@ -71,8 +63,4 @@ def test_the_notebook_runs(start_platform: StartPlatform, tmp_path: Path) -> Non
     tally = [line for line in told.splitlines() if line.startswith("('probability=")]
     assert sum(int(line.rstrip(")").rsplit(" ", 1)[1]) for line in tally) == 100
     sagemaker = platform.client("sagemaker")
-    without = script(platform, work, "notebook.py", "--image", "modelplex/mxnet")
-    for ours, theirs in zip(answers(without), answers(told), strict=True):
-        assert ours[1] == theirs[1]
-        assert ours[0] == pytest.approx(theirs[0], rel=0.02)  # they resize pictures differently
     eventually(lambda: not sagemaker.list_endpoints()["Endpoints"], what="the endpoint is deleted")

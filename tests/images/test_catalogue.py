@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from modelplex.images import builtin_images, catalogue
-from modelplex.images.catalogue import Catalogue, EngineSilent, Named, NotFound, Outside
+from modelplex.images.catalogue import (
+    Catalogue,
+    EngineOff,
+    EngineSilent,
+    Named,
+    NotFound,
+    Outside,
+)
 from tests.images.conftest import Images, MakeFolder
 
 OWN = "123456789012.dkr.ecr.us-west-2.amazonaws.com/"
@@ -22,11 +29,11 @@ class World:
 
     engine: dict[str, str] = field(default_factory=dict)
     registry: dict[str, str] = field(default_factory=dict)
-    silent: str = ""
+    silent: EngineSilent | None = None
 
     async def find(self, name: str) -> str:
         if self.silent:
-            raise EngineSilent(self.silent)
+            raise self.silent
         return self.engine.get(name, "")
 
     async def digest(self, name: str) -> str:
@@ -97,10 +104,22 @@ async def test_what_nobody_has_is_not_found(named: Catalogue, image: str) -> Non
         await named.resolve(image)
 
 
-async def test_without_an_engine_no_container_is_found(named: Catalogue, outer: World) -> None:
-    """The sentence says why there is none."""
-    outer.silent = "No container engine at unix:///x."
+async def test_a_silent_engine_may_be_there_when_an_instance_starts(
+    named: Catalogue, outer: World
+) -> None:
+    """What has a registry is believed; of a short name nobody knows what it means."""
+    outer.silent = EngineSilent("No container engine at unix:///x.")
+    outer.registry[OWN + "demo:1"] = DIGEST
+    assert (await named.resolve("ghcr.io/a/b:1")).reference == "ghcr.io/a/b:1"
+    assert (await named.resolve(OWN + "demo:1")).reference == f"{OWN}demo@{DIGEST}"
     with pytest.raises(NotFound, match=r"modelplex build.*No container engine at unix:///x\."):
+        await named.resolve("demo:1")
+
+
+async def test_without_an_engine_no_container_is_found(named: Catalogue, outer: World) -> None:
+    """Whoever switched it off wants none later either."""
+    outer.silent = EngineOff("Container images are switched off.")
+    with pytest.raises(NotFound, match=r"modelplex build.*switched off"):
         await named.resolve("ghcr.io/a/b:1")
 
 

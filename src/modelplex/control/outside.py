@@ -10,7 +10,7 @@ from functools import partial
 
 from modelplex import engine
 from modelplex.ecr import lookup
-from modelplex.images.catalogue import EngineSilent, Outside
+from modelplex.images.catalogue import EngineOff, EngineSilent, Outside
 from modelplex.settings import Settings
 
 QUESTION_TIMEOUT_S = 2.0
@@ -33,7 +33,7 @@ async def _engine_id(settings: Settings, image: str) -> str:
             f"The container engine at {url} did not answer within {QUESTION_TIMEOUT_S:g} s."
         ) from None
     except engine.EngineError as error:
-        raise EngineSilent(str(error)) from None
+        raise (EngineSilent if url else EngineOff)(str(error)) from None
     return found.id if found else ""
 
 

@@ -25,7 +25,11 @@ class NotFound(Exception):
 
 
 class EngineSilent(Exception):
-    """There is no container engine to be asked; the text says why."""
+    """There is no container engine to be asked now; the text says why."""
+
+
+class EngineOff(EngineSilent):
+    """There shall be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ def without_tag(name: str) -> str:
 class Outside:
     """Who else may know an image.
 
-    `engine`: the id of an image by its name, "" for none; raises EngineSilent. `registry`: the
-    digest of an image in our registry, "" for none.
+    `engine`: the id of an image by its name, "" for none; raises EngineSilent and EngineOff.
+    `registry`: the digest of an image in our registry, "" for none.
     """
 
     account: str  # ours
@@ -108,12 +112,17 @@ class Catalogue:
         return name if name in builtin_images.names() else None
 
     async def _containers(self, image: str) -> Named:
+        """An image of an engine. One that is silent now may answer when an instance starts; if it
+        does not, the instance says so."""
         if image.startswith(builtin_images.PREFIX):
             raise NotFound(_not_built(image))
+        found, silence = "", "Neither the container engine nor a registry has it."
         try:
             found = await self.outside.engine(image)
-        except EngineSilent as error:
+        except EngineOff as error:
             raise NotFound(f"{_not_built(image)} {error}") from None
+        except EngineSilent as error:
+            silence = str(error)
         if found:
             return Named(OCI, image, reference=found)
         if digest := await self.outside.registry(image):
@@ -121,7 +130,7 @@ class Catalogue:
         ecr = aws_names.parse(image)
         if _HOST.fullmatch(image) and (ecr is None or ecr.account != self.outside.account):
             return Named(OCI, image, reference=image)
-        raise NotFound(f"{_not_built(image)} Neither the container engine nor a registry has it.")
+        raise NotFound(f"{_not_built(image)} {silence}")
 
 
 def _not_built(image: str) -> str:
