@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "toolkit": set(),
     "archives": set(),
     "workers": {"runtime"},
+    "lanes": {"http", "runtime", "workers"},
     "images": set(),
     "images/builtin": {"toolkit"},
     "engine": set(),
@@ -27,10 +28,10 @@ MAY_IMPORT = {
     "server": {"archives", "http", "workers"},
     "check": {"http"},
     "instance": {
-        *("core", "aws", "http", "archives", "runtime", "workers", "engine"),
+        *("core", "aws", "http", "archives", "runtime", "workers", "lanes", "engine"),
         *("settings", "logs"),
     },
-    "gateway": {"core", "aws", "http", "settings", "logs"},
+    "gateway": {"core", "aws", "http", "lanes", "settings", "logs"},
     "control": {
         *("core", "aws", "http", "images", "engine", "cloudwatch", "ecr"),
         *("settings", "logs"),

@@ -37,6 +37,13 @@ def test_json_lines_have_the_keys() -> None:
     )
 
 
+def test_the_name_of_a_process_is_said_where_there_are_several() -> None:
+    """As a key of its own, or before the logger's name."""
+    assert json.loads(Json("gateway-2").format(record("a")))["process"] == "gateway-2"
+    assert "process" not in json.loads(Json().format(record("a")))
+    assert " gateway-2 control.app  a" in Human(False, "gateway-2").format(record("a"))
+
+
 def test_a_key_cannot_hide_the_event() -> None:
     """A key of an event that is called as one of ours is left out."""
     assert json.loads(Json().format(record("real", event="fake")))["event"] == "real"

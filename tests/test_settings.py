@@ -80,6 +80,7 @@ def test_lists_and_truths_in_the_environment(tmp_path: Path) -> None:
         ("port", "many", "whole number, not 'many'"),
         ("port", "65536", "at most 65535"),
         ("port", "-1", "at least 0"),
+        ("gateways", "65", "at most 64 gateways"),
         ("port", "1.5", "whole number"),
         ("stop_timeout_s", "0", "above 0"),
         ("stop_timeout_s", "nan", "must be a number"),

@@ -14,13 +14,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _COLOURS = {"warning": "\033[33m", "error": "\033[31m", "critical": "\033[31m"}
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: Settings, process: str = "") -> None:
     """Send this process's log to stderr, as `settings.log_level` and `settings.json_logs` say.
 
-    Replaces what was configured before, so that it may be called again.
+    `process` is its name where several run the same code. Replaces what was configured before, so
+    that it may be called again.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json() if settings.json_logs else Human(sys.stderr.isatty()))
+    formatter = Json(process) if settings.json_logs else Human(sys.stderr.isatty(), process)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -32,6 +34,10 @@ def configure(settings: Settings) -> None:
 class Json(logging.Formatter):
     """One object per line: time, level, logger, event, pid, and the event's own keys."""
 
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = {"process": process} if process else {}
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": _time(record.created) + "Z",
@@ -39,6 +45,7 @@ class Json(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             "pid": record.process,
+            **self._process,
         }
         line |= {key: value for key, value in _keys(record).items() if key not in line}
         if record.exc_info:
@@ -47,16 +54,20 @@ class Json(logging.Formatter):
 
 
 class Human(logging.Formatter):
-    """`12:00:01.234 info  gateway  request.done status=200`; colours on a terminal only."""
+    """`12:00:01.234 info  gateway  request.done status=200`; colours on a terminal only.
 
-    def __init__(self, colours: bool) -> None:
+    The name of the process, if it has one, stands before the logger's.
+    """
+
+    def __init__(self, colours: bool, process: str = "") -> None:
         super().__init__()
+        self._process = process and f"{process} "
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
         level = record.levelname.lower()
         keys = "".join(f" {key}={_shown(value)}" for key, value in _keys(record).items())
-        name = record.name.removeprefix("modelplex.")
+        name = self._process + record.name.removeprefix("modelplex.")
         line = f"{_time(record.created)[11:]} {level:<7} {name}  {record.getMessage()}{keys}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)

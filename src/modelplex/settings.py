@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 MIB = 1024 * 1024
 FILE_NAME = "modelplex.toml"
 PREFIX = "MODELPLEX_"
+GATEWAYS_MAX = 64  # each holds a copy of the fleet and looks after the others' queues
 Value = TypeVar("Value")
 
 
@@ -44,6 +45,7 @@ class Settings:
     )
     host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0: also for other machines")
     port: int = setting(8321, "the one port of every AWS service; 0: any free one")
+    gateways: int = setting(0, "processes that share the port; 0: one for every four cores")
     account: str = setting("123456789012", "the AWS account id in every ARN")
     region: str = setting("us-west-2", "the AWS region that clients sign for, and of every ARN")
     access_key: str = setting("", "empty: made at first start and kept in credentials.json")
@@ -65,6 +67,9 @@ class Settings:
     instances_max: int = setting(20, "of all endpoints; more: ResourceLimitExceeded")
     model_code: str = setting("allow", "or refuse: of models, code/, pickle and joblib are not run")
     file_roots: tuple[str, ...] = setting((), "folders that file:// model data may lie under")
+    unsigned_invocations: bool = setting(
+        False, "InvokeEndpoint is answered without a signature too; a wrong one is still refused"
+    )
     log_level: str = setting("info", "debug, info, warning or error")
     json_logs: bool = setting(False, "one JSON object per line instead of text")
 
@@ -79,7 +84,12 @@ class Settings:
     idle_timeout_s: float = setting(75.0, "a kept-alive connection without a request is closed")
     request_read_timeout_s: float = setting(60.0, "a request not whole by then: 408")
     clock_skew_s: float = setting(300.0, "a signature older or younger than this: refused")
-    connections_max: int = setting(4096, "per process; more wait in the listen queue")
+    connections_max: int = setting(
+        16_384, "per process; more: the longest idle is closed; all busy: they wait to be accepted"
+    )
+    bodies_mib: int = setting(
+        512, "of bodies held at once, per process; more wait up to 10 s: 503; slow ones: 408"
+    )
 
     model_ready_timeout_s: float = setting(
         60.0, "then ModelNotReadyException; the load goes on", section="limits: a model"
@@ -88,6 +98,7 @@ class Settings:
     invocation_timeout_s: float = setting(60.0, "then the worker is killed: ModelError, status 0")
     queue_per_model_max: int = setting(1000, "waiting for one model; more: ServiceUnavailable")
     queue_max: int = setting(4000, "waiting at one instance; more: ServiceUnavailable")
+    queue_wait_max_s: float = setting(30.0, "for a busy worker; beyond, ServiceUnavailable at once")
     fetches_max: int = setting(8, "concurrent downloads of one instance; more wait")
     loads_max: int = setting(0, "concurrent loads of one instance; 0: its vCPUs; more wait")
     patience_s: float = setting(0.05, "behind another model in a shared worker; then one moves")
@@ -135,6 +146,11 @@ class Settings:
     placement_hold_s: float = setting(30.0, "a copy not needed for so long gets no more requests")
     placement_models_max: int = setting(100_000, "whose whereabouts a gateway keeps, per variant")
 
+    @property
+    def bodies_bytes_max(self) -> int:
+        """`bodies_mib` in bytes."""
+        return self.bodies_mib * MIB
+
     def as_document(self) -> dict[str, Any]:
         """These settings as JSON can hold them; `from_document` reads them back."""
         return {**asdict(self), "data": str(self.data), "file_roots": list(self.file_roots)}
@@ -164,7 +180,7 @@ _NAMES = tuple(each.name for each in fields(Settings))
 _DEFAULTS = Settings()
 _ZERO_ALLOWED = {
     *("memory_mib", "disk_mib", "instance_scale", "loads_max", "port", "answers_max"),  # automatic
-    "registry_port",  # automatic
+    *("registry_port", "gateways"),  # automatic
     *("fact_log_mib", "hot_wait_s"),  # off
 }
 _PATTERNS = {
@@ -315,6 +331,8 @@ def _check(name: str, value: Any, place: str) -> None:
             )
     if name in ("port", "registry_port") and value > 65535:
         raise SettingsError(f"{place}: a port is at most 65535, not {value}.")
+    if name == "gateways" and value > GATEWAYS_MAX:
+        raise SettingsError(f"{place}: at most {GATEWAYS_MAX} gateways, not {value}.")
     if name in _PATTERNS and not re.fullmatch(_PATTERNS[name][0], value):
         shown = "the given value" if name == "secret_key" else repr(value)
         raise SettingsError(f"{place}: must be {_PATTERNS[name][1]}, not {shown}.")

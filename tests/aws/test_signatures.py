@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from botocore import auth
 from botocore.awsrequest import AWSRequest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelplex.aws import claims, signatures
+from modelplex.aws import claims, forms, signatures
 from modelplex.aws.signatures import Header, Keys
 from tests.aws.signed import (
     EMPTY,
@@ -149,6 +149,9 @@ def test_the_example_of_a_presigned_url() -> None:
 # -- what is refused ----------------------------------------------------------------------------
 
 
+CHANGED = [b"x-amz-date", b"authorization", b"host", b"content-type", b"accept"]
+
+
 def tampered() -> Iterator[tuple[str, Callable[[Sent], None]]]:
     """Every part of a request, changed."""
 
@@ -180,10 +183,47 @@ def tampered() -> Iterator[tuple[str, Callable[[Sent], None]]]:
 def test_a_change_on_the_way_is_refused(part: str, change: Callable[[Sent], None]) -> None:
     """No part of a signed request can be changed without the key."""
     request = sent(headers={"X-Amzn-SageMaker-Target-Model": "a.tar.gz", "Accept": "*/*"})
-    request.verify()
+    by = verifier()
+    request.verify(by)
     change(request)
-    with pytest.raises(claims.SignatureMismatch):
-        request.verify()
+    for each in (by, verifier()):  # one that has seen its like before, and one that has not
+        with pytest.raises(claims.SignatureMismatch):
+            request.verify(each)
+
+
+@settings(MANY, max_examples=100)
+@given(
+    first=HEADERS,
+    second=HEADERS,
+    bodies=st.tuples(st.binary(max_size=9), st.binary(max_size=9)),
+    change=st.sampled_from([(name, value) for name in CHANGED for value in (b"", b"x", b"2x")]),
+    later_s=st.sampled_from([0.0, 200.0, -200.0, 301.0, -301.0, 86400.0]),
+)
+def test_what_was_seen_before_is_believed_no_more_easily(
+    first: dict[str, str],
+    second: dict[str, str],
+    bodies: tuple[bytes, bytes],
+    change: tuple[bytes, bytes],
+    later_s: float,
+) -> None:
+    """A verifier that knows a client's requests says of the next one what a fresh one says."""
+    by = verifier()
+    sent(headers=first, body=bodies[0]).verify(by)
+    request = sent(headers=second, body=bodies[1])
+    assert request.verify(by) == request.verify()
+    name, value = change
+    request.now += later_s
+    if value:
+        request.replace(name, value)
+    assert outcome(request, by) == outcome(request, verifier())
+
+
+def outcome(request: Sent, by: signatures.Verifier) -> object:
+    """What is vouched for, or the kind and words of the refusal."""
+    try:
+        return request.verify(by)
+    except claims.SignatureError as error:
+        return type(error), str(error)
 
 
 @MANY
@@ -355,6 +395,18 @@ def test_signing_keys_are_not_remembered_without_end() -> None:
         headers = signatures.sign("GET", url, [], EMPTY, KEYS, "sagemaker", region, 1e9)
         assert by.verify("GET", b"/", headers, EMPTY, 1e9).region == region
     assert len(by._signing_keys) <= signatures.SIGNING_KEYS_MAX
+
+
+def test_forms_are_not_remembered_without_end() -> None:
+    """Nor can one that calls for ever new targets."""
+    by = verifier()
+    for number in range(forms.FORMS_MAX + 10):
+        path = f"/e{number}"
+        headers = signatures.sign(
+            "GET", f"http://{HOST}{path}", [], EMPTY, KEYS, "sagemaker", "us-west-2", 1e9
+        )
+        by.verify("GET", path.encode(), headers, EMPTY, 1e9)
+    assert 0 < len(by._forms) <= forms.FORMS_MAX
 
 
 def test_a_secret_is_not_printed() -> None:

@@ -70,7 +70,7 @@ def test_a_full_queue_says_when_half_of_it_is_done() -> None:
 def test_a_full_instance_says_when_it_is_calmer() -> None:
     """All of its waiting requests, as many at once as it works on."""
     here = experienced(replace(LIMITS, queue_max=2, answers_max=1, queue_per_model_max=9))
-    tell(here, Invoked(2, "known"), Invoked(3, "known"), Invoked(4, "known"), now=200.0)
+    tell(here, Invoked(2, "known"), Invoked(3, "known"), Invoked(4, "other"), now=200.0)
     assert refused(tell(here, Invoked(5, "new"), now=200.0)) == [(5, 4.0)]
 
 

@@ -255,7 +255,8 @@ class World:
         self.fate[request] = "forwarded"
         assert truth.worker == "up"
         truth.busy.add(request)
-        assert len(truth.busy) <= self.limits.concurrency
+        most = max(self.limits.concurrency, self.limits.concurrency_brisk)
+        assert len(truth.busy) <= most
         self.later(e.Answered(request), self.random.expovariate(20.0))
 
 
@@ -267,10 +268,12 @@ def random_world(seed: int) -> World:
         fetches_max=draw.choice([1, 2, 8]),
         loads_max=draw.choice([1, 2, 4]),
         concurrency=draw.choice([1, 1, 3]),
+        concurrency_brisk=draw.choice([1, 4]),
         model_ready_timeout_s=draw.choice([2.0, 60.0, 1e7]),
         model_load_timeout_s=draw.choice([3.0, 360.0]),
         queue_per_model_max=draw.choice([3, 1000]),
         queue_max=draw.choice([20, 4000]),
+        queue_wait_max_s=draw.choice([0.1, 30.0]),
         memory_guess_bytes=draw.choice([1, 50, 2000]),
         cache_enabled=draw.random() < 0.8,
         tenure_max_s=draw.choice([0.0, 1.0]),

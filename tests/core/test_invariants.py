@@ -101,6 +101,8 @@ BUGS = [
     "requests.forwarded[50] = hot; hot.in_flight[50] = 1.0",
     "here.turns.leave(turn); del requests.forwarded[2]; warm.in_flight.clear()",
     "requests.deadlines[4] = 1e9",
+    "requests.look_at = None",
+    "requests.look_at += 1.0",
     "hot.ticket = 99",
     "del requests.deadlines[9]",
     "disk.promised = True",

@@ -111,6 +111,22 @@ def test_a_worker_takes_as_many_at_once_as_it_may() -> None:
     assert tell(here, Answered(3)) == [Forward(4, "a")]
 
 
+def test_a_brisk_worker_gets_some_ahead_of_their_turn() -> None:
+    """As long as its answers take next to no time, each counted from when its turn came."""
+    here = Residency(replace(LIMITS, concurrency_brisk=3))
+    load(here, "a", 1)  # answered at once: nothing is known of its time yet
+    assert tell(here, *(Invoked(i, "a") for i in (2, 3)), now=1.0) == [Forward(2, "a")]
+    assert tell(here, Answered(2), now=1.0005) == [Forward(3, "a")]
+    orders = tell(here, *(Invoked(i, "a") for i in (4, 5, 6)), now=1.0006)
+    assert orders == [Forward(4, "a"), Forward(5, "a")]
+    assert tell(here, Answered(3), now=1.001) == [Forward(6, "a")]
+    tell(here, Answered(4), now=1.0015)
+    assert here.here.models["a"].usage.handle_s == pytest.approx(0.0005)
+    assert tell(here, Answered(5), now=2.0) == []
+    orders = tell(here, *(Invoked(i, "a") for i in (7, 8)), now=2.0)
+    assert orders == []  # it has one, and is not brisk any more
+
+
 def test_what_was_found_on_the_disk_is_not_fetched(here: Residency) -> None:
     """A restart costs loads, not downloads."""
     assert tell(here, Recovered("a", 20)) == []
@@ -146,11 +162,11 @@ def test_a_model_that_is_not_ready_in_time_is_loaded_all_the_same(here: Residenc
     assert tell(here, Loaded("a", 30), Invoked(2, "a"), now=71.0) == [Forward(2, "a")]
 
 
-def test_requests_that_wait_for_a_busy_model_are_not_timed(here: Residency) -> None:
+def test_requests_that_wait_for_a_busy_model_have_a_time_of_their_own(here: Residency) -> None:
     """Only the way to memory has that deadline."""
     load(here, "a", 1)
     tell(here, Invoked(2, "a"), Invoked(3, "a"))
-    assert here.next_deadline(0.0) is None
+    assert here.next_deadline(0.0) == LIMITS.queue_wait_max_s
 
 
 def test_a_load_that_takes_too_long_is_cancelled(here: Residency) -> None:
@@ -295,9 +311,10 @@ def test_a_crash_gives_memory_back_and_the_queue_waits_for_a_reload(here: Reside
     load(here, "a", 1)
     tell(here, Invoked(2, "a"), Invoked(3, "a"))
     assert tell(here, Crashed("a", "segfault"), now=5.0) == [Load("a", 44)]
-    assert here.next_deadline(5.0) == 65.0
+    tell(here, Tick(), now=LIMITS.queue_wait_max_s)  # of the wait for the worker that died
+    assert here.next_deadline(30.0) == 65.0
     assert tell(here, Answered(2)) == []
-    assert tell(here, Loaded("a", 40), now=6.0) == [Forward(3, "a")]
+    assert tell(here, Loaded("a", 40), now=31.0) == [Forward(3, "a")]
 
 
 def test_an_idle_crash_frees_memory_and_nothing_else(here: Residency) -> None:

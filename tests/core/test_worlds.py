@@ -53,12 +53,14 @@ class World:
             fetches_max=2,
             loads_max=1 + draw(2),
             concurrency=1 + draw(2),
+            concurrency_brisk=(1, 4)[draw(2)],
             answers_max=(1, 2, 64)[draw(3)],
             models_per_worker=(1, 1, 3)[draw(3)],
             policy=list(POLICIES)[draw(len(POLICIES))],
             quarantine_after=2,
             queue_per_model_max=4,
             queue_max=8,
+            queue_wait_max_s=(0.05, 30.0)[draw(2)],
             remembered_max=3,
             memory_guess_bytes=20,
             cache_enabled=draw(4) > 0,
@@ -277,7 +279,8 @@ class World:
         number = self.workers[key]
         busy = [k for k, at in self.forwarded.values() if at == number]
         assert number == 0 or len(busy) == 1, busy
-        assert busy.count(key) <= self.limits.concurrency, busy
+        most = max(self.limits.concurrency, self.limits.concurrency_brisk)
+        assert busy.count(key) <= most, busy
         assert len(self.forwarded) <= self.limits.answers_max
         assert not isinstance(self.open.get(key), e.Unload)
 

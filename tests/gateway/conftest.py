@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from modelplex.gateway.app import open_door
+from modelplex.gateway.door import Door
 from modelplex.http.messages import Handler
 from modelplex.http.server import serve
 from modelplex.settings import Settings
@@ -39,8 +40,8 @@ async def control(data: Path) -> AsyncIterator[FakeControl]:
 
 
 @pytest.fixture
-async def gateway(data: Path) -> AsyncIterator[Gateway]:
-    """The gateway of that data folder, with embedded S3 and small limits."""
+async def door(data: Path) -> AsyncIterator[Door]:
+    """The parts of that data folder's gateway, with embedded S3 and small limits."""
     settings = Settings(
         data=data,
         access_key=KEYS.access_key,
@@ -49,10 +50,16 @@ async def gateway(data: Path) -> AsyncIterator[Gateway]:
         control_body_bytes_max=10_000,
     )
     async with open_door(settings, data) as door:
-        server = await serve(door.handle, "tcp:127.0.0.1:0")
-        assert server.port is not None
-        yield Gateway(server.port)
-        await server.close(5)
+        yield door
+
+
+@pytest.fixture
+async def gateway(door: Door) -> AsyncIterator[Gateway]:
+    """The gateway, on a port."""
+    server = await serve(door.handle, "tcp:127.0.0.1:0", express=door.express)
+    assert server.port is not None
+    yield Gateway(server.port)
+    await server.close(5)
 
 
 @pytest.fixture

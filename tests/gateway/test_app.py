@@ -5,31 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from modelplex.http.addresses import listen_shared
 from tests.gateway.world import KEYS
-from tests.support.processes import eventually, free_port
+from tests.support.processes import eventually
 
 
 def test_the_process_serves_until_it_is_told_to_stop(data: Path) -> None:
     """It reads its settings, answers /ping, and ends with 0 on SIGTERM."""
-    port = free_port()
-    (data / "settings.json").write_text(
-        json.dumps(
-            {
-                "data": str(data),
-                "port": port,
-                "access_key": KEYS.access_key,
-                "secret_key": KEYS.secret_key,
-            }
-        )
-    )
+    port, listener = opened(data)
     command = [sys.executable, "-m", "modelplex.gateway", "--data", str(data)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command += ["--listeners", str(listener.fileno())]
+    fds = [listener.fileno()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=fds) as process:
+        listener.close()
         try:
             eventually(lambda: ping(port), what="the gateway answers")
             process.send_signal(signal.SIGTERM)
@@ -43,28 +38,33 @@ def test_the_process_serves_until_it_is_told_to_stop(data: Path) -> None:
 
 def test_the_process_dies_with_its_parent(data: Path) -> None:
     """Killing the parent with SIGKILL ends the gateway."""
-    port = free_port()
-    (data / "settings.json").write_text(
-        json.dumps(
-            {
-                "data": str(data),
-                "port": port,
-                "access_key": KEYS.access_key,
-                "secret_key": KEYS.secret_key,
-            }
-        )
-    )
+    port, listener = opened(data)
+    fd = listener.fileno()
+    command = ["-m", "modelplex.gateway", "--data", str(data), "--listeners", str(fd)]
     script = (
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'modelplex.gateway', '--data', {str(data)!r}])\n"
+        "import os, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, *{command}], pass_fds=[{fd}])\n"
+        f"os.close({fd})\n"
         "time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as parent:
+    script_command = [sys.executable, "-c", script]
+    with subprocess.Popen(script_command, stderr=subprocess.DEVNULL, pass_fds=[fd]) as parent:
+        listener.close()
         try:
             eventually(lambda: ping(port), what="the gateway answers")
         finally:
             os.kill(parent.pid, signal.SIGKILL)
     eventually(lambda: not ping(port), what="the gateway is gone")
+
+
+def opened(data: Path) -> tuple[int, socket.socket]:
+    """What a supervisor does for a gateway: its settings written, its port open."""
+    (listener,) = listen_shared("127.0.0.1", 0, 1)
+    port = listener.getsockname()[1]
+    document = {"data": str(data), "port": port, "gateways": 1}
+    keys = {"access_key": KEYS.access_key, "secret_key": KEYS.secret_key}
+    (data / "settings.json").write_text(json.dumps({**document, **keys}))
+    return port, listener
 
 
 def ping(port: int) -> bool:

@@ -11,9 +11,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from modelplex.aws.signatures import Keys, payload_hash, sign
+from modelplex.gateway.door import Door
 from tests.gateway.world import KEYS, REGION, FakeControl, Gateway
 
 STRANGER = Keys("AKIAUNKNOWN", "some-secret")
+SCOPE = ("sagemaker", REGION)
 FORGER = Keys(KEYS.access_key, "another-secret")
 
 
@@ -145,6 +147,24 @@ async def test_unsigned_requests_are_refused(
     response, body = await gateway.raw("POST", path, headers, b"{}")
     assert response.status in (400, 403)
     assert expected in body
+
+
+async def test_invocations_may_be_let_in_unsigned(
+    gateway: Gateway, control: FakeControl, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a setting, without any signature; a wrong one is still refused, as is all else."""
+    monkeypatch.setattr(door, "_unsigned_invocations", True)
+    target = "/endpoints/nosuch/invocations"
+    response, body = await gateway.raw("POST", target, [], b"x")
+    assert (response.status, response.header(b"x-amzn-errortype")) == (400, b"ValidationError")
+    assert b"Endpoint nosuch of account" in body
+    forged = sign("POST", gateway.url + target, [], payload_hash(b"x"), FORGER, *SCOPE, time.time())
+    response, _ = await gateway.raw("POST", target, forged, b"x")
+    assert response.status == 403
+    response, _ = await gateway.raw(
+        "POST", "/", [(b"x-amz-target", b"SageMaker.ListModels")], b"{}"
+    )
+    assert response.status == 400
 
 
 async def test_a_tampered_body_is_refused(gateway: Gateway, control: FakeControl) -> None:

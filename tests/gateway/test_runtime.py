@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from modelplex.http.messages import Request, Response
+from modelplex.lanes.wire import path_beside
 from tests.gateway.world import FakeControl, FakeInstance, Gateway
 
 
@@ -43,8 +44,6 @@ async def test_an_answer_passes_through(gateway: Gateway, control: FakeControl, 
         headers = [
             (b"content-type", b"x/y"),
             (b"x-amzn-sagemaker-custom-attributes", b"from-model"),
-            (b"connection", b"x-secret"),
-            (b"x-secret", b"1"),
         ]
         return Response(200, headers, body[::-1])
 
@@ -58,13 +57,10 @@ async def test_an_answer_passes_through(gateway: Gateway, control: FakeControl, 
     assert reply["CustomAttributes"] == "from-model"
     assert reply["InvokedProductionVariant"] == "AllTraffic"
     metadata = reply["ResponseMetadata"]
-    assert "x-secret" not in metadata["HTTPHeaders"]
     seen = dict(instance.seen[0].headers)
     request_id = seen.pop(b"x-amzn-requestid").decode()
     assert request_id == metadata["RequestId"]
     assert seen == {
-        b"host": b"localhost",
-        b"content-length": b"2",
         b"content-type": b"a/b",
         b"accept": b"c/d",
         b"x-amzn-sagemaker-custom-attributes": b"ca",
@@ -200,9 +196,7 @@ def dying(instance: FakeInstance, *states: bytes) -> Any:
         await request.body.read(100)
         for state in states:
             await request.interim(102, [(b"x-modelplex-state", state)])
-        assert instance.server is not None
-        task = asyncio.create_task(instance.server.close(0))
-        await task
+        await instance.stop()
         return Response(500)
 
     return answer
@@ -225,7 +219,7 @@ async def test_an_unread_request_goes_on(
     """An instance that dies before it reads a request has not begun it."""
     frozen = FakeInstance("frozen", data / "run" / "frozen.sock")
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(frozen.path))
+    listener.bind(path_beside(str(frozen.path)))
     listener.listen()
     control.publish("e", frozen.row(), (await start("i2")).row(healthy=False))
     answer = asyncio.create_task(invoke(gateway))

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from botocore.config import Config
 
 from modelplex.aws.signatures import Keys, payload_hash, sign
 from modelplex.http.client import Client, ClientResponse
-from modelplex.http.messages import Handler, Header, Request, Response
+from modelplex.http.messages import (
+    Body,
+    Handler,
+    Header,
+    Request,
+    Response,
+    encode_headers,
+    first,
+)
 from modelplex.http.server import Server, serve
+from modelplex.lanes.landing import Asked, Landing
+from modelplex.lanes.wire import Answer, Told, path_beside, unpack
 
 KEYS = Keys("AKIATESTTESTTESTTEST", "a-secret-that-only-tests-know")
 REGION = "us-west-2"
@@ -73,19 +84,46 @@ class Gateway:
 
 @dataclass
 class FakeInstance:
-    """Answers /invocations with its own name, unless told otherwise."""
+    """Answers invocations with its own name, unless told otherwise.
+
+    `handler` sees them as requests; of its answer, x-modelplex-start and the handler's time in
+    server-timing are what the gateway is told, and a bare 503 means "not ready".
+    """
 
     id: str
     path: Path
     handler: Handler | None = None
     seen: list[Request] = field(default_factory=list)
-    server: Server | None = None
+    landing: Landing | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
-        self.server = await serve(self._handle, f"unix:{self.path}")
+        self.landing = Landing(path_beside(str(self.path)), self._take, 10**8)
+
+    def _take(self, asked: Asked) -> None:
+        task = asyncio.create_task(self._answer(asked))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        asked.on_leave = task.cancel
+
+    async def _answer(self, asked: Asked) -> None:
+        _, request_id, packed = asked.head
+        headers = [*unpack(packed), (b"x-amzn-requestid", request_id)]
+        body = Body.of(bytes(asked.body))
+        request = Request("POST", b"/", headers, body, "", partial(_say, asked))
+        self.seen.append(request)
+        response = await self._handle(request)
+        if response.status == 503 and not first(response.headers, b"x-amzn-errortype"):
+            asked.unready("not ready")
+            return
+        timing = first(response.headers, b"server-timing").rpartition(b"handle;dur=")[2]
+        start = first(response.headers, b"x-modelplex-start").decode()
+        told = Told(start, float(timing or 0) / 1000, 0.0, 0.0)
+        lines = encode_headers([(b"x-amzn-requestid", request_id), *response.headers])
+        assert isinstance(response.body, bytes)
+        asked.answer(Answer(response.status, told, lines, response.body))
 
     async def _handle(self, request: Request) -> Response:
-        self.seen.append(request)
         if self.handler is not None:
             return await self.handler(request)
         body = await request.body.read(10**8)
@@ -93,13 +131,20 @@ class FakeInstance:
 
     async def stop(self) -> None:
         """Goes away at once, running requests and all."""
-        if self.server is not None:
-            server, self.server = self.server, None
-            await server.close(0)
+        if self.landing is not None:
+            landing, self.landing = self.landing, None
+            await landing.close(0)
 
     def row(self, healthy: bool = True) -> dict[str, Any]:
         """Its row in a snapshot."""
         return {"id": self.id, "socket": str(self.path), "healthy": healthy}
+
+
+async def _say(asked: Asked, _: int, headers: list[Header]) -> None:
+    if first(headers, b"x-modelplex-state") == b"waiting":
+        asked.waits()
+    else:
+        asked.begun()
 
 
 @dataclass

@@ -22,6 +22,10 @@ class Recorder:
     def resume_body(self) -> None:
         self.calls.append("resume")
 
+    def grant(self, body: Body, filled: int, whole: int) -> int:
+        self.calls.append("grant")
+        return whole if whole > HIGH_WATER else 0
+
     def body_wanted(self) -> None:
         self.calls.append("wanted")
 

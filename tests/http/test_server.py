@@ -59,22 +59,27 @@ async def test_pipelined_requests_are_answered_in_order(start: Start, address: s
     assert answers == [(200, b"%d" % n) for n in range(100)]
 
 
-async def test_too_many_pipelined_requests_are_refused(start: Start, address: str) -> None:
-    """What came before the limit is answered, then 400 and the end."""
-    go = asyncio.Event()
+async def test_any_number_of_pipelined_requests_is_answered(start: Start, address: str) -> None:
+    """In order, while few of them wait at a time and what is behind them is held back."""
+    go, begun = asyncio.Event(), 0
 
-    async def handle(_: Request) -> Response:
+    async def handle(request: Request) -> Response:
+        nonlocal begun
+        begun += 1
         await go.wait()
-        return Response(200)
+        return Response(200, [], request.path)
 
     await start(handle)
     async with Raw(address) as raw:
-        await raw.send(GET * 400)
-        await asyncio.sleep(0.1)
+        paths = [b"/%d" % number for number in range(3000)]
+        sending = asyncio.create_task(
+            raw.send(b"".join(GET.replace(b"/ ", p + b" ") for p in paths))
+        )
+        await asyncio.sleep(0.05)
+        assert begun == 1
         go.set()
-        rest = await raw.rest()
-    assert rest.count(b"HTTP/1.1 200 OK") == 256
-    assert rest.count(b"HTTP/1.1 400 ") == 1
+        assert [(await raw.response())[1] for _ in paths] == paths
+        await sending
 
 
 async def test_chunks_arrive_as_a_body(start: Start, address: str, echo: Handler) -> None:
@@ -376,20 +381,19 @@ async def test_a_flood_of_chunk_headers_is_refused(
         assert b"HTTP/1.1 400 " in await raw.rest()
 
 
-async def test_a_connect_request_is_like_any_other(
+async def test_there_are_no_tunnels_and_no_upgrades(
     start: Start, address: str, echo: Handler
 ) -> None:
-    """No tunnels and no upgrades: answered, and the connection ends."""
+    """An upgrade is answered as if it had not been asked for, CONNECT is refused."""
     await start(echo)
     async with Raw(address) as raw:
         upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-        await raw.send(upgrade + b"PRI * HTTP/2.0\r\n\r\n")
-        rest = await raw.rest()
-        assert rest.startswith(b"HTTP/1.1 200 OK")
-        assert rest.count(b"HTTP/1.1 ") == 1
+        for request in (upgrade, GET):
+            await raw.send(request)
+            assert await raw.response() == (200, b"")
     async with Raw(address) as raw:
         await raw.send(b"CONNECT evil:80 HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await raw.rest()).startswith(b"HTTP/1.1 400 ")
+        assert (await raw.rest()).startswith(b"HTTP/1.1 501 ")
 
 
 async def test_a_slow_request_is_408(start: Start, address: str, echo: Handler) -> None:
@@ -564,23 +568,65 @@ async def test_headers_cannot_be_broken_out_of(
 
 
 async def test_more_connections_wait_in_the_queue(start: Start, address: str) -> None:
-    """Beyond the limit a connection is served when another one ends."""
+    """Beyond the limit a connection is served when a busy one ends, or is idle."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        if request.path == b"/wait":
+            begun.set()
+            await go.wait()
+        return Response(200, [], b"ok")
+
+    await start(handle, connections_max=1, write_timeout_s=0.2)
+    async with Raw(address) as one:
+        await one.send(GET.replace(b"/ ", b"/wait "))
+        await begun.wait()
+        async with Raw(address) as two:
+            await two.send(GET)
+            answer = asyncio.create_task(two.response())
+            await asyncio.sleep(0.05)
+            assert not answer.done()
+            go.set()
+            assert await answer == (200, b"ok")
+
+
+async def test_the_longest_idle_connection_makes_way(start: Start, address: str) -> None:
+    """For a new one, at the limit; one that has begun a request is not idle."""
 
     async def handle(_: Request) -> Response:
         return Response(200, [], b"ok")
 
-    await start(handle, connections_max=2)
-    async with Raw(address) as one, Raw(address) as two:
-        for raw in (one, two):
+    await start(handle, connections_max=3, write_timeout_s=0.05)
+    async with Raw(address) as begun, Raw(address) as old, Raw(address) as young:
+        for raw in (begun, old):
             await raw.send(GET)
             await raw.response()
-        async with Raw(address) as three:
-            await three.send(GET)
-            answer = asyncio.create_task(three.response())
-            await asyncio.sleep(0.05)
-            assert not answer.done()
-            two.writer.close()
-            assert await answer == (200, b"ok")
+        await begun.send(b"GE")
+        await asyncio.sleep(0.15)
+        await young.send(GET)
+        await young.response()
+        async with Raw(address) as new:
+            await new.send(GET)
+            assert await new.response() == (200, b"ok")
+            assert await old.rest() == b""
+            await young.send(GET)
+            assert await young.response() == (200, b"ok")
+        await begun.send(b"T / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await begun.response() == (200, b"ok")
+
+
+async def test_a_client_that_closed_its_half_is_answered(start: Start, address: str) -> None:
+    """If what it asked for comes soon; it is told nothing more."""
+
+    async def handle(_: Request) -> Response:
+        await asyncio.sleep(0.05)
+        return Response(200, [], b"ok")
+
+    await start(handle)
+    async with Raw(address) as raw:
+        await raw.send(GET)
+        raw.writer.write_eof()
+        assert (await raw.rest()).endswith(b"\r\n\r\nok")
 
 
 async def test_closing_lets_running_requests_end(start: Start, address: str) -> None:

@@ -12,14 +12,19 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelplex.http.client import Client
+from modelplex.lanes.lane import Lane
+from modelplex.lanes.wire import path_beside
 from modelplex.settings import Settings
+from modelplex.workers.invocations import pack
+from tests.support.lanes import Caller, Reply
 from tests.support.models import make_archive
 from tests.support.processes import eventually, free_port, processes_of, tail
+
+__all__ = ["KEYS", "Reply", "Running", "S3Server"]
 
 MIB = 1024 * 1024
 KEYS = {"access_key": "AKIAINSTANCETEST", "secret_key": "a-secret-of-tests"}
@@ -74,26 +79,6 @@ class S3Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer of `/invocations`."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    interims: list[str]
-
-    @property
-    def document(self) -> Any:
-        """The JSON body."""
-        return json.loads(self.body)
-
-    @property
-    def error(self) -> str:
-        """The error's type, empty for none."""
-        return self.headers.get("x-amzn-errortype", "")
-
-
 class Running:
     """One instance as a process of its own, over a bucket of its own."""
 
@@ -105,6 +90,7 @@ class Running:
         limits = Settings().as_document() | changes.pop("limits", {})
         self.spec = self._spec(image, limits) | changes
         self._client: Client | None = None
+        self._lane: Caller | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def _spec(self, image: Path, limits: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +131,18 @@ class Running:
             self._client = Client(f"unix:{self.spec['socket']}")
         return self._client
 
+    @property
+    def lane(self) -> Caller:
+        """This event loop's lane to it."""
+        if self._lane is None:
+            self._lane = Caller(Lane(path_beside(self.spec["socket"]), 64 * MIB))
+        return self._lane
+
     async def leave(self) -> None:
         """Close the client; the process goes on."""
+        if self._lane is not None:
+            self._lane.close()
+            self._lane = None
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -235,22 +231,12 @@ class Running:
         self.s3.put(self.bucket, f"models/{model}", archive)
 
     async def invoke(self, model: str | None, body: bytes = b"", **headers: str) -> Reply:
-        """One request; header names with "_" for "-"."""
-        sent = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+        """One request as a gateway brings it; header names with "_" for "-"."""
+        sent = {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
         if model is not None:
-            sent.append((b"x-amzn-sagemaker-target-model", model.encode()))
-        interims: list[str] = []
-        answer = await self.client.request(
-            "POST",
-            b"/invocations",
-            sent,
-            body,
-            timeout_s=90,
-            on_interim=lambda _, found: interims.append(dict(found)[b"x-modelplex-state"].decode()),
-        )
-        content = await answer.read(64 * MIB)
-        found = {name.decode(): value.decode() for name, value in answer.headers}
-        return Reply(answer.status, found, content, interims)
+            sent[b"x-amzn-sagemaker-target-model"] = model.encode()
+        request_id = sent.pop(b"x-amzn-requestid", b"no-id")
+        return await self.lane.ask(model, request_id, pack(list(sent.items())), body)
 
     async def report(self) -> dict[str, Any]:
         """`/report`."""

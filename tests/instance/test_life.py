@@ -13,6 +13,7 @@ import pytest
 from tests.instance.archives import Entry, targz
 from tests.instance.conftest import StartInstance
 from tests.instance.running import KEYS, MIB, S3Server
+from tests.support.lanes import Unready
 from tests.support.models import make_image
 from tests.support.processes import processes_of
 
@@ -130,6 +131,19 @@ async def test_full_queues_are_refused(start_instance: StartInstance) -> None:
     assert {reply.error for reply in refused} == {"ServiceUnavailable"}
 
 
+async def test_who_waits_too_long_for_a_busy_worker_is_refused(
+    start_instance: StartInstance,
+) -> None:
+    """When the time is over, not when the worker is free; with a word on when to come again."""
+    running = await start_instance(limits={"queue_wait_max_s": 0.1}).healthy()
+    running.put("busy.tar.gz")
+    calls = [running.invoke("busy.tar.gz", b"sleep 0.4") for _ in range(2)]
+    first, second = sorted(await asyncio.gather(*calls), key=lambda reply: reply.status)
+    assert (first.status, second.status, second.error) == (200, 503, "ServiceUnavailable")
+    assert "asked for more often than it answers" in second.document["Message"]
+    assert second.headers["retry-after"] == "1"
+
+
 async def test_a_restart_finds_what_is_on_the_disk(start_instance: StartInstance) -> None:
     """Whole artifacts are used again without the store; leftovers without a record are removed."""
     first = await start_instance().healthy()
@@ -226,8 +240,8 @@ async def test_a_broken_image_is_a_failed_instance(
     running.start()
     document = await running.until_ping(503, "Failed")
     assert "no_such_module" in document["reason"]
-    reply = await running.invoke("any.tar.gz")
-    assert reply.status == 503
+    with pytest.raises(Unready, match="the instance is Failed"):
+        await running.invoke("any.tar.gz")
 
 
 async def test_single_model_mode(start_instance: StartInstance, s3: S3Server) -> None:

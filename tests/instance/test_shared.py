@@ -14,11 +14,11 @@ import pytest
 from modelplex.core.events import Resized
 from modelplex.instance import spec as specs
 from modelplex.instance.agent import Agent
-from modelplex.instance.calls import Call
 from modelplex.instance.life import Instance
 from modelplex.workers import cgroups
 from modelplex.workers.worker import Invocation
 from tests.instance.running import MIB, Running, S3Server
+from tests.support import asking
 from tests.support.models import make_archive, make_image
 from tests.support.waiting import eventually
 
@@ -232,8 +232,5 @@ async def started(running: Running) -> AsyncIterator[Agent]:
 
 
 async def ask(agent: Agent, model: str, body: bytes = b"") -> dict[str, object]:
-    async def nobody(_: bytes) -> None:
-        """Hears that it waits."""
-
-    answer = await agent.requests.invoke(Call(model, 0.0), Invocation([], body), nobody)
+    answer, _ = await asking.ask(agent, model, Invocation([], body))
     return dict(json.loads(answer.body))

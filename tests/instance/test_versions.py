@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.instance.conftest import StartInstance
 from tests.instance.running import Running
+from tests.support.processes import processes_of
 
 REFRESH = {"pattern": "*", "refresh": True}
 
@@ -58,8 +59,8 @@ async def test_a_disk_that_is_full_costs_only_the_new_version(
     instance = await start_instance(limits={"refresh_interval_s": 0.02}).healthy()
     instance.put("m", "one")
     assert await answers(instance, "one")
-    assert instance.process is not None
-    pid = instance.process.pid
+    fetching = (n for n, argv in processes_of(instance.home).items() if "artifacts.fetch" in argv)
+    pid = next(fetching)
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**20, hard))  # a full disk, as far as it can see
     instance.put("m", "two", **{"big.bin": os.urandom(2**20 + 1)})

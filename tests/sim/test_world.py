@@ -9,6 +9,7 @@ import pytest
 
 from modelplex.core import events
 from modelplex.core.limits import Limits
+from modelplex.core.routing.placement import PlacementLimits
 from modelplex.sim.failures import Death, SlowStore, Update
 from modelplex.sim.parts import Make
 from modelplex.sim.population import Invented, Kind
@@ -184,3 +185,14 @@ def test_a_world_keeps_what_must_hold() -> None:
     report = played.run()
     assert report.requests == 300
     assert report.memory_peak_bytes <= 200 * MB
+
+
+def test_several_gateways_load_a_model_once() -> None:
+    """Requests come to any of them; all send a model where it is."""
+    arrivals = [(10.0 * n + 0.01 * m, n % 4) for n in range(12) for m in range(5)]
+    reports = [
+        World(Invented([KIND], 1), iter(arrivals), Fleet(MAKE, 3, limits)).run()
+        for limits in (PlacementLimits(), PlacementLimits(gateways=3))
+    ]
+    assert reports[0].outcomes == reports[1].outcomes
+    assert reports[0].loads == reports[1].loads

@@ -29,11 +29,13 @@ def test_the_users_shell_does_not_reach_the_platform(monkeypatch: pytest.MonkeyP
 
 def test_a_port_is_free_or_refused() -> None:
     """0 becomes a real one; a taken one is named."""
-    assert platform.choose_port("127.0.0.1", 0) > 0
+    assert platform.choose_port("127.0.0.1", 0, "--registry-port") > 0
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartFailed, match=rf"Cannot listen on 127\.0\.0\.1:{port}"):
-            platform.choose_port("127.0.0.1", port)
+            platform.choose_port("127.0.0.1", port, "--registry-port")
+        with pytest.raises(StartFailed, match=rf"Cannot listen on 127\.0\.0\.1:{port}.*--port"):
+            platform.open_port(Settings(host="127.0.0.1", port=port, gateways=1))
 
 
 def test_sizes_that_were_left_open_are_measured_once(tmp_path: Path) -> None:
@@ -41,7 +43,8 @@ def test_sizes_that_were_left_open_are_measured_once(tmp_path: Path) -> None:
     open_ones = platform.with_sizes(Settings(data=tmp_path))
     assert open_ones.memory_mib > 0
     assert open_ones.disk_mib > 0
-    chosen = Settings(data=tmp_path, memory_mib=7, disk_mib=8)
+    assert open_ones.gateways > 0
+    chosen = Settings(data=tmp_path, memory_mib=7, disk_mib=8, gateways=9)
     assert platform.with_sizes(chosen) == chosen
 
 

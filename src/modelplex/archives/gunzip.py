@@ -6,13 +6,23 @@ be wrong with the stream itself is found: truncation, a bad checksum, garbage, a
 
 from __future__ import annotations
 
-import zlib
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from modelplex.archives.inflate import InflateError, inflate
 from modelplex.archives.tree import Refused, bomb
 
 MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 256 * 1024  # unpacked at a time, and so held in memory
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds that an unpacking spent waiting for bytes to arrive, and in inflate."""
+
+    arrive_s: float = 0.0
+    inflate_s: float = 0.0
 
 
 class Gunzip:
@@ -25,9 +35,9 @@ class Gunzip:
 
     def __init__(self, chunks: Iterable[bytes], unpacked_max: int, headers_max: int) -> None:
         self._chunks: Iterator[bytes] = iter(chunks)
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._inflate = inflate()
         self._piece = memoryview(b"")
-        self._maybe_more = False  # zlib may hold output back although it took all the input
+        self._maybe_more = False  # inflate may hold output back although it took all the input
         self._started = False
         self._unpacked_max = unpacked_max
         self._unpacked = 0
@@ -35,6 +45,7 @@ class Gunzip:
         self._headers = 0
         self._position = 0
         self.last_read = b""
+        self.times = Times()
 
     # -- what tarfile asks of a file ----------------------------------------------------------
 
@@ -97,10 +108,12 @@ class Gunzip:
         data = self._inflate.unconsumed_tail
         if not data and not self._maybe_more:
             data = self._next_chunk()
+        began = time.perf_counter()
         try:
-            piece = self._inflate.decompress(data, PIECE_BYTES)
-        except zlib.error as error:
+            piece: bytes = self._inflate.decompress(data, PIECE_BYTES)
+        except InflateError as error:
             raise Refused(f"its gzip stream is damaged ({error})") from None
+        self.times.inflate_s += time.perf_counter() - began
         self._maybe_more = len(piece) == PIECE_BYTES
         return piece
 
@@ -116,7 +129,10 @@ class Gunzip:
 
     def _next_or_empty(self) -> bytes:
         """The next chunk that is not empty; b"" at the end."""
-        return next((bytes(chunk) for chunk in self._chunks if chunk), b"")
+        began = time.perf_counter()
+        chunk = next((bytes(chunk) for chunk in self._chunks if chunk), b"")
+        self.times.arrive_s += time.perf_counter() - began
+        return chunk
 
     def _next_member(self) -> bool:
         """Whether another gzip member follows the one that ended; zeros between are padding."""
@@ -129,7 +145,7 @@ class Gunzip:
             return False
         if not rest.startswith(MAGIC):
             raise Refused("garbage follows the end of its gzip stream")
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._inflate = inflate()
         self._maybe_more = False
         self._chunks = _chain(rest, self._chunks)
         return True

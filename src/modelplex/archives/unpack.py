@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from modelplex.archives import tree
-from modelplex.archives.gunzip import Gunzip
+from modelplex.archives.ahead import ahead
+from modelplex.archives.gunzip import Gunzip, Times
 from modelplex.archives.tree import BLOCK_BYTES, Bounds, Refused, Tree
 
 HEADERS_MAX = 1024 * 1024  # metadata of one entry
@@ -25,14 +27,20 @@ KINDS = {
 UNREADABLE = (tarfile.TarError, ValueError, OverflowError, RecursionError, IndexError)
 
 
-def unpack(chunks: Iterable[bytes], folder: Path, bounds: Bounds) -> int:
+def unpack(
+    chunks: Iterable[bytes], folder: Path, bounds: Bounds, times: Times | None = None
+) -> int:
     """Unpack the archive into `folder`, which must not exist; returns the bytes taken on the disk.
+
+    `times` learns where the time went.
 
     Raises Refused (damaged or hostile), Overran, OSError (the disk), and what `chunks` raises. What
     had been written by then stays in `folder`, for the caller to remove.
     """
-    stream = Gunzip(chunks, bounds.unpacked_bytes, HEADERS_MAX)
-    return _Unpacking(stream, Tree(folder, bounds)).run()
+    with closing(ahead(iter(chunks))) as arriving:
+        stream = Gunzip(arriving, bounds.unpacked_bytes, HEADERS_MAX)
+        stream.times = times or stream.times
+        return _Unpacking(stream, Tree(folder, bounds)).run()
 
 
 class _Unpacking:

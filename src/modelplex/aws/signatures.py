@@ -27,6 +27,7 @@ from modelplex.aws.claims import (
     SignatureMismatch,
     UnknownAccessKey,
 )
+from modelplex.aws.forms import Forms
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 SIGNING_KEYS_MAX = 256  # derived keys remembered; more: all are forgotten and derived again
@@ -55,7 +56,7 @@ class Signed(NamedTuple):  # made once a request: a tuple costs a fifth of a fro
     signed_headers: tuple[bytes, ...]
 
 
-def payload_hash(body: bytes) -> str:
+def payload_hash(body: bytes | bytearray | memoryview) -> str:
     """The hex SHA-256 of a body, as `Verifier.verify` and `sign` want it."""
     return hashlib.sha256(body).hexdigest()
 
@@ -75,6 +76,7 @@ class Verifier:
         self._keys = keys
         self._clock_skew_s = clock_skew_s
         self._signing_keys: dict[tuple[str, str, str], bytes] = {}
+        self._forms = Forms(clock_skew_s)
 
     def verify(
         self,
@@ -90,8 +92,21 @@ class Verifier:
         `body_hash` is the body's hex SHA-256. None instead takes x-amz-content-sha256 at its word
         (a presigned request's body is then unsigned): that is for S3, whose store checks it.
         """
-        path, _, query = target.partition(b"?")
         named = canonical.fields(headers)
+        if body_hash is not None:
+            known = self._forms.match(method, target, named, body_hash, now)
+            if known is not None:
+                scope, date = known.scope, named[b"x-amz-date"].decode("latin-1")
+                return Signed(
+                    scope.access_key,
+                    scope.service,
+                    scope.region,
+                    date,
+                    False,
+                    body_hash,
+                    known.signed,
+                )
+        path, _, query = target.partition(b"?")
         claim = claims.read(named, query)
         self._check_claim(claim, named, query, now)
         hashed = _hashed(claim, named, body_hash)
@@ -109,6 +124,9 @@ class Verifier:
                 break
         else:
             raise SignatureMismatch("the signature is not that of this request")
+        if claim.expires_s is None and b"authorization" in named:
+            key = self._signing_key(claim.scope)
+            self._forms.remember(method, target, named, claim, resource, key)
         return Signed(
             access_key=claim.scope.access_key,
             service=claim.scope.service,

@@ -61,19 +61,20 @@ def up(config: Path | None, **options: Any) -> None:
         logs.configure(settings)
         folder.prepare(settings.data)
         lock = folder.lock(settings)
-        settings = _settle(settings, lock)
-        asyncio.run(platform.run(settings, lock, lambda ready: _announce(settings, ready)))
+        settings = platform.with_sizes(settings)
+        shared = platform.open_port(settings)
+        settings = _settle(replace(settings, port=shared.port), lock)
+        asyncio.run(platform.run(settings, lock, shared, lambda ready: _announce(settings, ready)))
     except (SettingsError, FolderError, StartFailed) as error:
         raise click.ClickException(str(error)) from error
 
 
 def _settle(settings: Settings, lock: int) -> Settings:
     """Everything that was left open, decided and written where the other processes read it."""
-    port = platform.choose_port(settings.host, settings.port)
     if settings.registry:
         images = platform.choose_port(settings.host, settings.registry_port, "--registry-port")
         settings = replace(settings, registry_port=images)
-    settings = platform.with_sizes(folder.with_keys(replace(settings, port=port)))
+    settings = folder.with_keys(settings)
     folder.note(lock, settings)
     folder.clean_run(settings.data)
     folder.write_private(settings.data / "settings.json", settings.as_document())
@@ -93,7 +94,7 @@ def _announce(settings: Settings, ready: Ready) -> None:
         "",
         f"Store: {settings.s3_endpoint or 'embedded, plain files in ' + str(settings.data / 's3')}",
         *_registry(settings),
-        f"Running: {_running(ready)} (this is process {os.getpid()})",
+        f"Running: {_running(settings, ready)} (this is process {os.getpid()})",
         f"Instances: {ready.status['sizing']['rule']}",
         f"Endpoints: {_endpoints(ready)}",
         "",
@@ -110,9 +111,10 @@ def _registry(settings: Settings) -> list[str]:
     return [f"Registry: {address} ({login} {address})"]
 
 
-def _running(ready: Ready) -> str:
-    instances = len([name for name in ready.processes if name not in platform.STAGES])
-    own = ", ".join(name for name in ready.processes if name in platform.STAGES)
+def _running(settings: Settings, ready: Ready) -> str:
+    platforms = platform.own_names(settings)
+    instances = len([name for name in ready.processes if name not in platforms])
+    own = ", ".join(name for name in ready.processes if name in platforms)
     return f"{own}, {instances} instances" if instances else own
 
 

@@ -101,6 +101,7 @@ class Control:
         limits = ServerLimits(
             headers_bytes_max=self._settings.headers_bytes_max + 4096,  # what the gateway adds
             connections_max=self._settings.connections_max,
+            bodies_bytes_max=self._settings.bodies_bytes_max,
         )
         return await serve(self.handle, address, limits)
 

@@ -11,11 +11,23 @@ from modelplex.core.holdings import Holdings
 from modelplex.core.model import Model, State
 from modelplex.core.sharing import moves
 
+BRISK_S = 0.002  # mean time of an answer, with the way to the worker and back
+
 
 def takes(here: Holdings, model: Model) -> bool:
     """Whether the worker of a loaded model can have another request now."""
     free = here.groups is None or here.groups.may(model.name)
-    return free and len(model.in_flight) < here.limits.concurrency
+    return free and len(model.in_flight) < at_once(here, model)
+
+
+def at_once(here: Holdings, model: Model) -> int:
+    """How many requests its worker is given. A brisk one gets some ahead of their turn: it then
+    finds the next one when it has answered, and is not woken for each.
+    """
+    limits = here.limits
+    if 0.0 < model.usage.handle_s < BRISK_S:
+        return max(limits.concurrency, limits.concurrency_brisk)
+    return limits.concurrency
 
 
 def answers_full(here: Holdings) -> bool:

@@ -30,6 +30,7 @@ class Refusal(Enum):
     FAILED = "failed"  # it could not be fetched or loaded
     OUT_OF_MEMORY = "out_of_memory"  # it does not fit even with all the memory there is
     QUEUE_FULL = "queue_full"  # too many requests wait already
+    OVERLOADED = "overloaded"  # it would wait too long for its model's worker, or has done so
     QUARANTINED = "quarantined"  # it failed too often lately, and is left alone for a while
 
 
@@ -337,4 +338,5 @@ WorkerFact = Loaded | OutOfMemory | LoadFailed | Moved | MoveFailed | Measured |
 OtherFact = OwnerFact | ArtifactFact | WorkerFact | Resized | Tick
 Fact = RequestFact | OtherFact
 WorkOrder = Fetch | Load | Move | Unload | Drop
-Action = WorkOrder | Forward | Reject | Switch | Discard | Cancel | GiveUp
+OtherAction = WorkOrder | Reject | Switch | Discard | Cancel | GiveUp
+Action = Forward | OtherAction

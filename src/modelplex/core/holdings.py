@@ -180,6 +180,12 @@ class Holdings:
         model.work_since = now
         model.work_ends = now + self.limits.model_load_timeout_s - model.work_spent_s
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is under way and nobody waits, so that nothing can be timed."""
+        busy = self.fetching or self.loading or self.requests.waiting or self.versions.waiting
+        return not busy and self.groups is None and self.retry_at is None
+
     def at_work(self) -> list[Model]:
         return [*self.fetching.values(), *self.loading.values()]
 

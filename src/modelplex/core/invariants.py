@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelplex.core import overload
 from modelplex.core.dispatch import answers_full, takes
 from modelplex.core.holdings import Holdings
 from modelplex.core.keys import name_of, version_of
@@ -49,14 +50,21 @@ def _check_requests(here: Holdings, model: Model) -> None:
     assert all(forwarded.get(request) is model for request in model.in_flight), model
     assert not model.in_flight or model.state in (State.LOADED, State.DRAINING), model
     assert model.state is not State.DRAINING or model.in_flight, model
-    assert len(model.in_flight) <= here.limits.concurrency, model
+    most = max(here.limits.concurrency, here.limits.concurrency_brisk)
+    assert len(model.in_flight) <= most, model
     if model.state is State.LOADED:
         assert not (model.queue and takes(here, model)) or model in here.turns, model
         assert not model.queue.keys() & deadlines.keys(), model
+        assert not model.queue or _is_watched(here, model), model
         assert model.ticket is None, model
     else:
         assert model.queue.keys() <= deadlines.keys(), model
         assert not model.called_for or model.ticket is not None, model
+
+
+def _is_watched(here: Holdings, model: Model) -> bool:
+    look_at = here.requests.look_at
+    return look_at is not None and look_at <= overload.deadline(here, model)
 
 
 def _check_place(here: Holdings, model: Model) -> None:

@@ -16,10 +16,12 @@ class Limits:
     fetches_max: int = 8  # at once
     loads_max: int = 1  # at once
     concurrency: int = 1  # requests that a model's worker takes at once
+    concurrency_brisk: int = 1  # the same where answers take less than `dispatch.BRISK_S`
     model_ready_timeout_s: float = 60.0  # a request waits this long for its model to be loaded
     model_load_timeout_s: float = 360.0  # fetch and load together, without the waits between
     queue_per_model_max: int = 1000  # waiting requests of one model
     queue_max: int = 4000  # waiting requests of all models
+    queue_wait_max_s: float = 30.0  # a request waits this long for a busy worker: see `overload`
     remembered_max: int = 10_000  # models that are nowhere now, and whose sizes are still known
     memory_guess_bytes: int = 32 * 1024 * 1024  # for the first load, while nothing is known
     cache_enabled: bool = True  # ModelCacheSetting; else a model leaves after its last answer

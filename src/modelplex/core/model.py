@@ -83,6 +83,7 @@ class Model:
     work_ends: float = 0.0  # the deadline of the fetch or load under way
     work_spent_s: float = 0.0  # by the steps before this one, towards the same load
     tenure_ends: float = 0.0  # until then it is a victim only if idle, and if nobody else will do
+    overloaded: bool = False  # its queue was full, and has not run empty since
     fair_at: float = 0.0  # where its next turn begins: see `turns`
     leaves_for: tuple[Reason, str | None] = (Reason.MEMORY, None)  # while it drains
     known_memory_bytes: int = 0  # as last measured; 0: never
@@ -142,6 +143,12 @@ class Model:
         if not self.in_flight:
             self.in_flight = {}
         self.in_flight[request] = now
+
+    def next_begins(self, now: float) -> None:
+        """The one that was sent ahead of its turn has it now."""
+        for request in self.in_flight:
+            self.in_flight[request] = now
+            return
 
     def leave_worker(self) -> None:
         """Its worker is gone, with all that it had."""

@@ -21,6 +21,9 @@ class Requests:
         self.forwarded: dict[int, Model] = {}  # also to workers that have died since
         # Of those that wait for a load. All get the same time, so their order is the deadlines'.
         self.deadlines: OrderedDict[int, float] = OrderedDict()
+        # When one that waits for a worker may have done so for too long, at the earliest. It stays
+        # when those go for whose sake it was set: a busy queue would move it all the time.
+        self.look_at: float | None = None
 
     def enqueue(self, request: int, model: Model, now: float) -> None:
         self.waiting[request] = model

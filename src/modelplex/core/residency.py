@@ -91,15 +91,19 @@ class Residency:
     def next_deadline(self, now: float) -> float | None:
         """When to hand in a `Tick`, if nothing else comes before; None: nothing is timed."""
         here = self.here
-        moments = [model.work_ends for model in here.at_work() if not model.cancelled]
+        if here.calm:
+            return None
+        moments = [here.requests.look_at, here.retry_at]
+        if here.fetching or here.loading:
+            moments += [model.work_ends for model in here.at_work() if not model.cancelled]
         if here.requests.deadlines:
             moments.append(here.requests.first_deadline)
-        if here.retry_at is not None:
-            moments.append(here.retry_at)
-        moments += here.versions.retry_times()
-        if (alarm := here.moves.next_alarm(here.groups)) is not None:
-            moments.append(alarm)
-        return max(now, min(moments)) if moments else None
+        if here.versions.waiting:
+            moments += here.versions.retry_times()
+        if here.groups is not None:
+            moments.append(here.moves.next_alarm(here.groups))
+        first = min([moment for moment in moments if moment is not None], default=None)
+        return None if first is None else max(now, first)
 
     def snapshot(self) -> list[Row]:
         """Every model that is somewhere, or on its way, or in quarantine."""

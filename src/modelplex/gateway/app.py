@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import logging
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from modelplex import logs as logging_setup
 from modelplex import settings as settings_file
 from modelplex.aws.signatures import Keys, Verifier
+from modelplex.core.routing.board import Board
 from modelplex.core.routing.placement import PlacementLimits
 from modelplex.gateway.control import Control
 from modelplex.gateway.delivery import Delivery
@@ -24,48 +27,62 @@ from modelplex.gateway.routes import Routes
 from modelplex.gateway.runtime import Runtime
 from modelplex.gateway.s3 import S3, EmbeddedStore, ExternalStore
 from modelplex.http.client import Client, ClientLimits
-from modelplex.http.server import ServerLimits, serve
+from modelplex.http.server import ServerLimits, raise_descriptor_limit, serve, serve_on
 from modelplex.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _MARGIN_S = 10.0  # beyond the limits that instances and control keep themselves
 _DRAIN_MARGIN_S = 5.0  # of the time until SIGKILL, for what comes after draining
-_SWEEP_S = 10.0
+_SWEEP_S = 1.0
+_ROUTES_EVERY = 10  # sweeps
 
 
-async def run(data: Path) -> None:
-    """Be the gateway until SIGTERM or SIGINT."""
+async def run(
+    data: Path, name: str, listeners: Sequence[socket.socket], board: Board | None
+) -> None:
+    """Be the gateway `name` until SIGTERM or SIGINT, on the sockets that the supervisor opened.
+
+    The same is served on run/NAME.sock: there each of several gateways can be asked by itself.
+    They share `board`.
+    """
     settings = settings_file.load(data)
-    logging_setup.configure(settings)
+    logging_setup.configure(settings, name if settings.gateways > 1 else "")
+    raise_descriptor_limit()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_door(settings, data) as door:
+    async with open_door(settings, data, board) as door:
         limits = ServerLimits(
             headers_bytes_max=settings.headers_bytes_max,
             idle_timeout_s=settings.idle_timeout_s,
             request_read_timeout_s=settings.request_read_timeout_s,
             connections_max=settings.connections_max,
+            bodies_bytes_max=settings.bodies_bytes_max,
         )
-        server = await serve(door.handle, _address(settings), limits)
+        server = serve_on(door.handle, listeners, limits, express=door.express)
+        address = f"unix:{data / 'run' / name}.sock"
+        private = await serve(door.handle, address, limits, express=door.express)
         log.info("gateway.started", extra={"host": settings.host, "port": server.port})
         await stop.wait()
-        await server.close(max(1.0, settings.stop_timeout_s - _DRAIN_MARGIN_S))
+        drain_s = max(1.0, settings.stop_timeout_s - _DRAIN_MARGIN_S)
+        await asyncio.gather(server.close(drain_s), private.close(drain_s))
     log.info("gateway.stopped")
 
 
 @contextlib.asynccontextmanager
-async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
+async def open_door(
+    settings: Settings, data: Path, board: Board | None = None
+) -> AsyncIterator[Door]:
     """All parts of a gateway, wired and running; closed at the end of the block."""
     keys = Keys(settings.access_key, settings.secret_key)
     control_limits = ClientLimits(connections_max=settings.connections_max)
     control = Client(f"unix:{data / 'run' / 'control.sock'}", control_limits)
     fleet = Fleet(control)
     answer_s = settings.model_ready_timeout_s + settings.invocation_timeout_s + _MARGIN_S
-    delivery = Delivery(fleet, settings.connections_max, answer_s)
+    delivery = Delivery(fleet, settings.response_bytes_max, answer_s)
     clock = asyncio.get_running_loop().time
-    routes = Routes(_placement_limits(settings), clock, random.random)
+    routes = Routes(_placement_limits(settings), clock, random.random, board=board)
     s3 = S3(_store(settings, data))
     door = Door(
         Verifier(keys, settings.clock_skew_s),
@@ -74,6 +91,7 @@ async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
         Control(control, settings.waiter_hold_s + _MARGIN_S),
         body_bytes_max=settings.body_bytes_max,
         control_body_bytes_max=settings.control_body_bytes_max,
+        unsigned_invocations=settings.unsigned_invocations,
     )
     sweep = _sweep(fleet, delivery, routes)
     tasks = [asyncio.create_task(fleet.follow()), asyncio.create_task(sweep)]
@@ -83,7 +101,8 @@ async def open_door(settings: Settings, data: Path) -> AsyncIterator[Door]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for part in (delivery, s3, control):
+        delivery.close()
+        for part in (s3, control):
             await part.close()
 
 
@@ -96,10 +115,11 @@ def die_with_parent() -> None:
 
 
 async def _sweep(fleet: Fleet, delivery: Delivery, routes: Routes) -> None:
-    while True:
+    for turn in itertools.cycle(range(_ROUTES_EVERY)):
         await asyncio.sleep(_SWEEP_S)
-        routes.sweep(fleet)
-        await delivery.sweep()
+        delivery.sweep()
+        if turn == 0:
+            routes.sweep(fleet)
 
 
 def _placement_limits(settings: Settings) -> PlacementLimits:
@@ -109,12 +129,8 @@ def _placement_limits(settings: Settings) -> PlacementLimits:
         window_s=settings.placement_window_s,
         hold_s=settings.placement_hold_s,
         models_max=settings.placement_models_max,
+        gateways=max(1, settings.gateways),
     )
-
-
-def _address(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"tcp:{host}:{settings.port}"
 
 
 def _store(settings: Settings, data: Path) -> EmbeddedStore | ExternalStore:

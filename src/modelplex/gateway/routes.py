@@ -7,18 +7,17 @@ instances have the same model, the requests that each of them has are counted.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from modelplex.core.routing.board import Board
 from modelplex.core.routing.placement import Placement, PlacementLimits, Shift, Site
+from modelplex.core.routing.tally import Told
 from modelplex.core.routing.variants import pick_any
 from modelplex.gateway.fleet import Fleet, Instance, Variant
-from modelplex.http.client import ClientResponse
+from modelplex.lanes.wire import Answer
 
 log = logging.getLogger(__name__)
-
-_HANDLE = re.compile(rb"\bhandle;dur=([0-9.]{1,20})")
 
 
 class Route(Protocol):
@@ -30,7 +29,7 @@ class Route(Protocol):
     def sent(self, instance: Instance) -> None:
         """The request goes there."""
 
-    def answered(self, instance: Instance, answer: ClientResponse | None) -> None:
+    def answered(self, instance: Instance, answer: Answer | None) -> None:
         """It has left that instance; None: without an answer."""
 
     def lost(self, instance: Instance) -> None:
@@ -41,8 +40,17 @@ class Routes:
     """Of all variants of all endpoints. `draw` gives numbers in [0, 1), `clock` seconds."""
 
     def __init__(
-        self, limits: PlacementLimits, clock: Callable[[], float], draw: Callable[[], float]
+        self,
+        limits: PlacementLimits,
+        clock: Callable[[], float],
+        draw: Callable[[], float],
+        *,
+        board: Board | None = None,
     ) -> None:
+        """`board` is shared with other gateways, as `clock` then is. None: this is the only one, so
+        that nobody has to tell it what comes to instances.
+        """
+        self._board = board
         self._limits = limits
         self._clock = clock
         self._draw = draw
@@ -55,7 +63,7 @@ class Routes:
             return _AnyRoute(self._in_flight, self._draw())
         placed = self._placed.get((endpoint, variant.name))
         if placed is None:
-            placed = _Placed(endpoint, variant.name, self._limits, self._clock)
+            placed = _Placed(endpoint, variant.name, self._limits, self._clock, self._board)
             self._placed[endpoint, variant.name] = placed
         return _ModelRoute(placed, model)
 
@@ -73,9 +81,15 @@ class _Placed:
     """One variant's placement, kept up with the fleet's snapshots."""
 
     def __init__(
-        self, endpoint: str, variant: str, limits: PlacementLimits, clock: Callable[[], float]
+        self,
+        endpoint: str,
+        variant: str,
+        limits: PlacementLimits,
+        clock: Callable[[], float],
+        board: Board | None,
     ) -> None:
-        self.placement = Placement(limits)
+        self.listens = board is not None
+        self.placement = Placement(limits, board, f"{endpoint}/{variant}")
         self.clock = clock
         self._endpoint = endpoint
         self._variant = variant
@@ -127,10 +141,14 @@ class _ModelRoute:
         if shift := placed.placement.sent(self._model, instance.id, placed.clock()):
             placed.note(shift)
 
-    def answered(self, instance: Instance, answer: ClientResponse | None) -> None:
+    def answered(self, instance: Instance, answer: Answer | None) -> None:
         placed = self._placed
-        start, handle_s = ("", 0.0) if answer is None else _told(answer)
-        placed.placement.answered(self._model, instance.id, placed.clock(), start, handle_s)
+        start, handle_s, told = "", 0.0, None
+        if answer is not None:
+            start, handle_s, load, erlangs = answer.told
+            told = Told(load, erlangs) if placed.listens else None
+        now = placed.clock()
+        placed.placement.answered(self._model, instance.id, now, start, handle_s, told=told)
 
     def lost(self, instance: Instance) -> None:
         self._placed.placement.lost(instance.id)
@@ -151,7 +169,7 @@ class _AnyRoute:
     def sent(self, instance: Instance) -> None:
         self._in_flight[instance.id] = self._busy(instance) + 1
 
-    def answered(self, instance: Instance, answer: ClientResponse | None) -> None:
+    def answered(self, instance: Instance, answer: Answer | None) -> None:
         left = self._in_flight.pop(instance.id) - 1
         if left:
             self._in_flight[instance.id] = left
@@ -161,12 +179,3 @@ class _AnyRoute:
 
     def _busy(self, instance: Instance) -> int:
         return self._in_flight.get(instance.id, 0)
-
-
-def _told(answer: ClientResponse) -> tuple[str, float]:
-    """How the instance says that it found the model ("" if it did not run), and handler seconds."""
-    timing = _HANDLE.search(answer.header(b"server-timing"))
-    handle_s = float(timing[1]) / 1000 if timing else 0.0
-    if answer.status != 200 and not handle_s:
-        return "", 0.0
-    return answer.header(b"x-modelplex-start").decode("latin-1"), handle_s

@@ -12,12 +12,12 @@ from urllib.parse import unquote
 from modelplex.aws import shapes
 from modelplex.aws.errors import ValidationError
 from modelplex.core.routing.variants import UnknownVariant, choose_variant
-from modelplex.gateway.delivery import Delivery
+from modelplex.gateway.delivery import Delivery, Done, Flight
 from modelplex.gateway.fleet import Endpoint, Fleet, Variant
 from modelplex.gateway.routes import Routes
 from modelplex.gateway.services import RUNTIME_PATH
-from modelplex.http.forwarding import passed
-from modelplex.http.messages import Header, Request, Response, first
+from modelplex.http.messages import Data, Header, Request
+from modelplex.lanes.wire import Ask
 
 _OPERATIONS = {
     b"invocations": "InvokeEndpoint",
@@ -50,19 +50,23 @@ _MEMBERS = _header_members()
 _NAMES = {member: name for name, member in _MEMBERS.items()}
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """What a request asks for."""
 
     endpoint: str
     variant: str | None
     model: str | None
-    headers: tuple[Header, ...]  # for the instance
+    target: bytes  # the model as the instance is told it
+    packed: bytes  # headers for the instance, as `lanes` has them
 
 
 @functools.lru_cache(1024)  # few callers, each with the same few headers
-def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call:
+def _read(uri: bytes, headers: tuple[Header, ...]) -> Call:
     """The request, checked against the service's model."""
-    document: dict[str, Any] = {"EndpointName": unquote(endpoint.decode("latin-1"))}
+    match = RUNTIME_PATH.fullmatch(uri.partition(b"?")[0])
+    assert match is not None  # services.identify has seen it
+    operation = _OPERATIONS[match[2]]
+    document: dict[str, Any] = {"EndpointName": unquote(match[1].decode("latin-1"))}
     for name, value in headers:
         document.setdefault(_MEMBERS[name], value.decode("utf-8", "surrogateescape"))
     document = shapes.validate(shapes.load("sagemaker-runtime"), operation, document)
@@ -75,12 +79,13 @@ def _read(operation: str, endpoint: bytes, headers: tuple[Header, ...]) -> _Call
             f"Invalid target model {target!r}: it must be a relative path below the endpoint's "
             "model data prefix, without empty, '.' or '..' parts and without backslashes."
         )
-    return _Call(
+    return Call(
         document["EndpointName"],
         document.get("TargetVariant"),
         target,
-        tuple(
-            (_NAMES[m], document[m].encode("utf-8", "surrogateescape"))
+        (target or "").encode("utf-8", "surrogateescape"),
+        b"".join(
+            b"\0%b\0%b" % (_NAMES[m], document[m].encode("utf-8", "surrogateescape"))
             for m in _PASSED_ON
             if m in document
         ),
@@ -109,25 +114,33 @@ class Runtime:
         """Whether the endpoints are known; before, everything would be "not found"."""
         return self._fleet.informed
 
-    async def invoke(self, request: Request, body: bytes, request_id: str) -> Response:
-        """The answer to one request whose signature is verified; raises ServiceError."""
-        call = _call(request)
-        endpoint = await self._endpoint(call.endpoint)
+    def read(self, request: Request) -> Call:
+        """What a request asks for. Raises ServiceError."""
+        given = tuple([header for header in request.headers if header[0] in _MEMBERS])
+        return _read(request.target, given)
+
+    def knows(self, call: Call) -> bool:
+        """Whether its endpoint is in service; if not, `ask` may bring news."""
+        endpoint = self._fleet.known(call.endpoint)
+        return endpoint is not None and endpoint.invokable
+
+    async def ask(self, call: Call) -> None:
+        """Asks control once for what it knows of the endpoint."""
+        await self._fleet.find(call.endpoint)
+
+    def invoke(self, call: Call, body: Data, request_id: bytes, done: Done) -> Flight:
+        """Sends a verified request on its way; `done` hears of the answer. Raises ServiceError."""
+        endpoint = self._endpoint(call.endpoint)
         variant = _variant(endpoint, call.variant, self._draw())
         _check_target(endpoint.name, variant, call.model)
-        id_header = (b"x-amzn-requestid", request_id.encode())
         route = self._routes.route(endpoint.name, variant, call.model)
-        answer = await self._delivery.send(
-            endpoint.name, variant, route, [*call.headers, id_header], body
-        )
-        response = passed(answer)
-        response.headers.append((b"x-amzn-invoked-production-variant", variant.name.encode()))
-        if not first(response.headers, b"x-amzn-requestid"):
-            response.headers.append(id_header)
-        return response
+        ask = Ask(call.target, request_id, call.packed)
+        flight = Flight(self._delivery, endpoint.name, variant, route, ask, body, done)
+        self._delivery.send(flight)
+        return flight
 
-    async def _endpoint(self, name: str) -> Endpoint:
-        endpoint = await self._fleet.find(name)
+    def _endpoint(self, name: str) -> Endpoint:
+        endpoint = self._fleet.known(name)
         if endpoint is None:
             raise ValidationError(f"Endpoint {name} of account {self._account} not found.")
         if not endpoint.invokable:
@@ -136,13 +149,6 @@ class Runtime:
                 f"{endpoint.status}."
             )
         return endpoint
-
-
-def _call(request: Request) -> _Call:
-    match = RUNTIME_PATH.fullmatch(request.path)
-    assert match is not None  # services.identify has seen it
-    given = tuple([header for header in request.headers if header[0] in _MEMBERS])
-    return _read(_OPERATIONS[match[2]], match[1], given)
 
 
 def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:

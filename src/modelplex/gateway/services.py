@@ -6,12 +6,13 @@ by the path. An unsigned request is judged by its X-Amz-Target and path, else it
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
 from modelplex.aws import signatures
 from modelplex.aws.errors import Protocol
-from modelplex.http.messages import Request
+from modelplex.http.messages import Body, Request
 
 RUNTIME_PATH = re.compile(
     rb"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)"
@@ -53,6 +54,24 @@ def identify(request: Request) -> Service:
     if service is None:
         return Service(scope.service, Protocol.JSON, served=False)
     return RUNTIME if service is _SAGEMAKER and _is_runtime(request) else service
+
+
+def is_invocation(request: Request) -> bool:
+    """Whether `identify` says RUNTIME, as cheaply as can be."""
+    credential = b""
+    for name, value in request.headers:
+        if name == b"authorization":
+            credential = value[: value.find(b"Signature=")]
+            break
+        if name == b"x-amz-target":
+            return identify(request) is RUNTIME
+    return _is_invocation(request.method, request.target, credential)
+
+
+@functools.lru_cache(1024)  # few clients, each with the same few endpoints
+def _is_invocation(method: str, target: bytes, credential: bytes) -> bool:
+    headers = [(b"authorization", credential)] if credential else []
+    return identify(Request(method, target, headers, Body.of(b""), "")) is RUNTIME
 
 
 def _unsigned(request: Request) -> Service:

@@ -65,6 +65,40 @@ def listen(address: UnixAddress | TcpAddress) -> socket.socket:
     raise ValueError(f"cannot listen on {address}: TLS is for clients only")
 
 
+def listen_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """So many listening sockets on one port, among which the kernel spreads new connections.
+
+    Each has a queue of its own, and one that is closed loses what waits in it: whoever makes them
+    keeps them open for the processes that accept from them. Port 0: any free one. OSError if the
+    port is taken, by another group like this too.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = [socket.socket(family)]
+    try:
+        _bind(sockets[0], host, port)  # shares with nobody: fails where anyone else listens
+        if count > 1:
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        while len(sockets) < count:
+            sockets.append(socket.socket(family))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind(sockets[-1], host, sockets[0].getsockname()[1])
+        for each in sockets:
+            each.listen(BACKLOG)
+            each.setblocking(False)
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _bind(server: socket.socket, host: str, port: int) -> None:
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if server.family == socket.AF_INET6:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as in `listen`
+    server.bind((host, port))
+
+
 async def connect_unix(path: str, timeout_s: float) -> socket.socket:
     """A connected, non-blocking socket; a full listen queue is waited for, up to `timeout_s`."""
     loop = asyncio.get_running_loop()
@@ -85,6 +119,19 @@ async def connect_unix(path: str, timeout_s: float) -> socket.socket:
                 raise
             else:
                 return client
+
+
+def connect_unix_now(path: str) -> socket.socket:
+    """A connected, non-blocking socket, without waiting. OSError, also for a full listen queue."""
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.setblocking(False)
+        with _socket_name(path) as name:
+            client.connect(name)
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def _listen_unix(path: str) -> socket.socket:

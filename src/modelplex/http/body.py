@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from modelplex.http.errors import BodyTimeout, BodyTooLarge
+from modelplex.http.errors import BodyRefused, BodyTimeout, BodyTooLarge
+from modelplex.http.room import RATE_MIN, WAIT_S
 
 HIGH_WATER = (
     256 * 1024
@@ -21,6 +22,9 @@ class Flow(Protocol):
 
     def resume_body(self) -> None:
         """There is room again."""
+
+    def grant(self, body: Body, filled: int, whole: int) -> int:
+        """Up to how many bytes it may come while it is read whole; 0: `proceed` will tell."""
 
     def body_wanted(self) -> None:
         """Somebody waits for bytes that have not come: the moment for `100 Continue`."""
@@ -45,6 +49,7 @@ class Body:
         self._size = 0
         self._paused = False
         self._wake_above = 0
+        self._granted = HIGH_WATER
         self._waiter: asyncio.Future[None] | None = None
 
     @classmethod
@@ -108,6 +113,33 @@ class Body:
         if self.error is not None:
             raise self.error
 
+    def _ask(self, flow: Flow) -> None:
+        """More has come than there is room for so far."""
+        whole = self._wake_above if self.length is None else self.length
+        self._granted = flow.grant(self, self._size, whole)
+        if not self._granted:
+            self._pause(flow)
+
+    def _pause(self, flow: Flow) -> None:
+        self._paused = True
+        flow.pause_body()
+
+    # -- calls of the room -----------------------------------------------------------------------
+
+    def moved(self) -> int:
+        return self._size
+
+    def proceed(self) -> None:
+        if self._flow is not None:
+            self._ask(self._flow)
+            self._resume()
+
+    def evict(self, *, slow: bool) -> None:
+        if slow:
+            self.fail(BodyTimeout(f"the body came slower than {RATE_MIN} bytes/s, room was short"))
+        else:
+            self.fail(BodyRefused(f"the body waited {WAIT_S:g} s for room in memory; try again"))
+
     def _resume(self) -> None:
         if self._paused and self._flow is not None:
             self._paused = False
@@ -122,8 +154,9 @@ class Body:
         if self._size > self._wake_above:
             self._wake()
             if self._size > HIGH_WATER and not self._paused and self._flow is not None:
-                self._paused = True
-                self._flow.pause_body()
+                self._pause(self._flow)
+        elif self._size > self._granted and not self._paused and self._flow is not None:
+            self._ask(self._flow)
 
     def finish(self) -> None:
         """The last byte has come."""

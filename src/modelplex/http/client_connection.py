@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import sys
 from collections.abc import AsyncIterable, Callable
 from typing import cast
 
@@ -173,6 +174,10 @@ class ClientConnection(asyncio.Protocol):
     def resume_body(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def grant(self, body: Body, filled: int, whole: int) -> int:
+        """All: whoever asked for an answer has a limit for it."""
+        return sys.maxsize
 
     def body_wanted(self) -> None:
         """Nothing to do: a server needs no permission to answer."""

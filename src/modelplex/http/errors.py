@@ -32,5 +32,9 @@ class BodyTimeout(TimeoutError):
     """The peer stopped sending in the middle of a body."""
 
 
+class BodyRefused(Exception):
+    """A body waited too long for room in memory."""
+
+
 class BadMessage(Exception):
     """The peer's bytes are not HTTP/1.1, or a form of it that is refused on purpose."""

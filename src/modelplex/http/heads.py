@@ -1,8 +1,8 @@
 """Requests that begin with the very bytes of an earlier one on their connection need no parser.
 
 A client that asks for the same thing again and again sends the same request line and headers, byte
-for byte, and the same bytes mean the same request. This holds only where a message begins, so a
-connection is *aligned* as long as every piece of data has been exactly one whole request.
+for byte, and the same bytes mean the same request. This holds only where a message begins: a
+connection is *aligned* when what came last ended with the end of a message.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ class Heads:
         self._express = False  # whether it went the short way
 
     def find(self, data: bytes) -> tuple[Request, int] | None:
-        """The request that `data` is, whole, and where its body begins; None: it takes a parser."""
+        """The request that `data` begins, and where its body, whole or not, begins in it.
+
+        None: it takes a parser, as does whatever is longer than the one request.
+        """
         if not self._known or not self._aligned:
             return None
         at = data.find(_END) + 4
         found = self._known.get(data[:at])
-        if found is None or found[0].length != len(data) - at:
+        if found is None or found[0].length < len(data) - at:  # type: ignore[operator]
             return None
         return found
 
@@ -43,18 +46,21 @@ class Heads:
         self._latest = request
         self._express = express
 
-    def learn(self, data: bytes) -> None:
-        """The parser has taken `data`: if that was one whole request, its head is known now."""
-        if not self._aligned:
-            return
+    def learn(self, data: bytes, body_bytes: int, *, between: bool) -> None:
+        """The parser has taken `data`: if that began one request, its head is known now.
+
+        `body_bytes` have come of the latest body; `between`: that was the end of a message.
+        """
+        aligned, self._aligned = self._aligned, between
         begun, self._begun = self._begun, 0
         request, self._latest = self._latest, None
-        at = data.find(_END) + 4
-        self._aligned = begun == 1 and request is not None and request.length == len(data) - at
-        if not self._aligned or not self._express or request is None or not request.keep_alive:
+        if not aligned or begun != 1 or request is None or not self._express:
             return
-        waits = any(name == b"expect" for name, _ in request.headers)
-        if at <= HEAD_BYTES_MAX and len(self._known) < HEADS_MAX and not waits:
+        at = len(data) - body_bytes
+        waits = b"\r\nexpect:" in data[:at].lower()  # the request's headers may have lost it
+        if at != data.find(_END) + 4 or waits or not request.keep_alive:
+            return
+        if at <= HEAD_BYTES_MAX and len(self._known) < HEADS_MAX:
             self._known[data[:at]] = request, at
 
     def realign(self) -> None:

@@ -20,12 +20,15 @@ class WrongLength(ValueError):
 class Outlet:
     """What one connection writes. `paused`: the peer takes less than there is to write."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    __slots__ = ("_drained", "_transport", "lost", "paused")
+
+    def __init__(self, transport: asyncio.Transport, unsent_max: int = _HIGH_WATER) -> None:
+        """`unsent_max`: bytes that the kernel has not taken; with more, the writer waits."""
         self.lost = False
         self.paused = False
         self._transport = transport
         self._drained: asyncio.Future[None] | None = None
-        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        transport.set_write_buffer_limits(high=unsent_max)
 
     def pause(self) -> None:
         """The write buffer is full."""
@@ -61,6 +64,8 @@ class Outlet:
             elif piece:
                 self._transport.writelines([b"%x\r\n" % len(piece), piece, b"\r\n"])
             await self.drain()
+            if self._transport.is_closing():  # a write failed; the loop says so when we let it run
+                raise ConnectionLost("the peer went away", sent=True)
         if length and left:
             raise WrongLength(f"the body ends {left} bytes before its Content-Length")
         if chunked:
@@ -74,5 +79,5 @@ class Outlet:
                 await self._drained
             finally:
                 self._drained = None
-        if self.lost:
+        if self.lost or self._transport.is_closing():  # it may learn of a broken one by writing
             raise ConnectionLost("the peer went away", sent=True)

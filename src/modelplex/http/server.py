@@ -6,16 +6,27 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import ssl
+from collections.abc import Sequence
 
 from modelplex.http.addresses import UnixAddress, listen, parse_address
 from modelplex.http.connection import ServerConnection
 from modelplex.http.express import Express, Reply
 from modelplex.http.messages import Handler
 from modelplex.http.reading import ServerLimits
+from modelplex.http.room import Room
 
-__all__ = ["Express", "Reply", "Server", "ServerLimits", "serve"]
+__all__ = [
+    "Express",
+    "Reply",
+    "Server",
+    "ServerLimits",
+    "raise_descriptor_limit",
+    "serve",
+    "serve_on",
+]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +34,11 @@ _ACCEPT_BATCH = 64  # connections taken per turn of the event loop
 _ACCEPT_PAUSE_S = 0.5  # after the process ran out of descriptors
 _CANCEL_S = 5.0  # what handlers get to end in after they were cancelled
 _OPENING_S = 1.0  # what connections that are being opened get when the server closes
-_SWEEP_S = 1.0  # between two looks at all connections' deadlines
+_TICK_S = 1.0  # between two looks at the deadlines of a share of all connections
+_TICKS = 5  # after so many, all have been looked at
+_SLICE = 256  # connections looked at before others get their turn
+_KERNEL_UNSENT_MAX = 512 * 1024  # bytes of an answer that the kernel holds and cannot send yet
+_IDLE_SHARE = 64  # of the connections, one in so many is chosen at a time to make way
 
 
 class Server:
@@ -38,16 +53,27 @@ class Server:
         *,
         path: str | None,
         tls: ssl.SSLContext | None,
+        siblings: Sequence[socket.socket] = (),
     ) -> None:
-        """`path`: the socket's file, which `close` removes."""
+        """`path`: the socket's file, which `close` removes. `siblings`: as in `serve_on`."""
         self.handler = handler
         self.express = express
         self._tls = tls
         self.limits = limits
         self.closing = False
+        self.room = Room(limits.bodies_bytes_max)
         self._listener = listener
+        if listener.family != socket.AF_UNIX:
+            # Of its own accord it takes up to 4 MB from each slow reader's answer, which stays here
+            # whole all the same. What has been sent and not acknowledged is not limited by this.
+            # Accepted sockets inherit it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_UNSENT_MAX)
+        self._siblings = siblings
         self._loop = asyncio.get_running_loop()
-        self._connections: set[ServerConnection] = set()
+        self._connections: dict[ServerConnection, None] = {}
+        self._unseen: list[ServerConnection] = []  # in this round of looks
+        self._share = 0  # of those, per tick
+        self._spare: list[ServerConnection] = []  # long idle: closed when room is needed
         self._tasks: set[asyncio.Task[None]] = set()  # of connections that are gone
         self._opening: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()  # something ended while closing
@@ -65,7 +91,7 @@ class Server:
     def start(self) -> None:
         """Begins to accept connections."""
         self._resume_accepting()
-        self._sweep()
+        self._tick()
 
     async def close(self, drain_s: float) -> None:
         """Accepts nothing more, lets running requests end for `drain_s`, then cuts them off."""
@@ -74,7 +100,8 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
         self._remove_file()
-        self._listener.close()
+        for listener in (self._listener, *self._siblings):
+            listener.close()
         await self._end_opening()
         for connection in list(self._connections):
             connection.stop()
@@ -92,9 +119,12 @@ class Server:
 
     def forget(self, connection: ServerConnection) -> None:
         """Called by a connection that is gone."""
-        self._connections.discard(connection)
-        self._tasks.add(connection.task)
-        connection.task.add_done_callback(self._ended)
+        self._connections.pop(connection, None)
+        if (task := connection.task) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        if self.closing:
+            self._progress.set()
         self._resume_accepting()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -112,12 +142,16 @@ class Server:
     # -- accepting -------------------------------------------------------------------------------
 
     def _accept(self) -> None:
+        self._accept_from(self._listener)
+
+    def _accept_from(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPT_BATCH):
-            if len(self._connections) + len(self._opening) >= self.limits.connections_max:
+            leaving = self._longest_idle() if self._full else None
+            if self._full and leaving is None:
                 self._pause_accepting()
                 return
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -125,6 +159,9 @@ class Server:
                 self._pause_accepting()
                 self._loop.call_later(_ACCEPT_PAUSE_S, self._resume_accepting)
                 return
+            if leaving is not None:
+                del self._connections[leaving]
+                leaving.stop()
             client.setblocking(False)
             task = self._loop.create_task(self._open(client))
             self._opening.add(task)
@@ -142,7 +179,7 @@ class Server:
             client.close()
         else:
             if not connection.gone:
-                self._connections.add(connection)
+                self._connections[connection] = None
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
@@ -158,13 +195,46 @@ class Server:
             self._accepting = True
             self._loop.add_reader(self._listener, self._accept)
 
-    def _sweep(self) -> None:
+    @property
+    def _full(self) -> bool:
+        return len(self._connections) + len(self._opening) >= self.limits.connections_max
+
+    def _longest_idle(self) -> ServerConnection | None:
+        """The connection that makes way for a new one; None if none is idle."""
+        if not self._spare:
+            idle = [connection for connection in reversed(self._connections) if connection.idle]
+            idle.sort(key=lambda connection: connection.idle_since, reverse=True)
+            self._spare = idle[-max(1, len(idle) // _IDLE_SHARE) :]
+        while self._spare:
+            connection = self._spare[-1]
+            if connection.idle and connection in self._connections:
+                return connection
+            self._spare.pop()
+        return None
+
+    # -- deadlines -------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """A look at some of the connections, and at who holds room that others want."""
+        self.room.review(self._loop.time())
+        self._resume_accepting()  # one that was busy may be idle and make way
+        for listener in self._siblings:  # what waits there is waiting for a process that is gone
+            self._accept_from(listener)
+        if not self._unseen:
+            self._unseen = list(self._connections)
+            self._share = -(-len(self._unseen) // _TICKS)
+        self._look(self._share)
+        limits = self.limits
+        shortest = min(limits.idle_timeout_s, limits.request_read_timeout_s, limits.write_timeout_s)
+        delay = min(_TICK_S, shortest / 4 / _TICKS)
+        self._timer = self._loop.call_later(delay, self._tick)
+
+    def _look(self, left: int) -> None:
         now = self._loop.time()
-        for connection in list(self._connections):
-            connection.expire(now)
-        shortest = min(self.limits.idle_timeout_s, self.limits.request_read_timeout_s)
-        delay = min(_SWEEP_S, shortest / 4, self.limits.write_timeout_s / 4)
-        self._timer = self._loop.call_later(delay, self._sweep)
+        for _ in range(min(left, _SLICE, len(self._unseen))):
+            self._unseen.pop().expire(now)
+        if left > _SLICE and self._unseen:
+            self._loop.call_soon(self._look, left - _SLICE)
 
     def _remove_file(self) -> None:
         """Removes the socket's file, unless another server has put its own there since."""
@@ -172,6 +242,12 @@ class Server:
             with contextlib.suppress(FileNotFoundError):
                 if os.lstat(self._path).st_ino == self._inode:
                     os.unlink(self._path)
+
+
+def raise_descriptor_limit() -> None:
+    """As far as it goes: each connection takes one, and the usual soft limit ends at 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(
@@ -197,4 +273,25 @@ async def serve(
     server = Server(handler, express, limits or ServerLimits(), listener, path=path, tls=tls)
     server.start()
     log.info("http.listening", extra={"address": address, "port": server.port})
+    return server
+
+
+def serve_on(
+    handler: Handler,
+    sockets: Sequence[socket.socket],
+    limits: ServerLimits | None = None,
+    *,
+    express: Express | None = None,
+) -> Server:
+    """Answers requests on a listening socket that is there already, the first of `sockets`.
+
+    The others are its siblings on the same port (`addresses.listen_shared`), each some other
+    process's own. What waits there for longer than a look takes, as that process has died or hangs,
+    is taken from there too.
+    """
+    own, *siblings = sockets
+    chosen = limits or ServerLimits()
+    server = Server(handler, express, chosen, own, path=None, tls=None, siblings=siblings)
+    server.start()
+    log.info("http.listening", extra={"address": "shared", "port": server.port})
     return server

@@ -6,12 +6,31 @@ import logging
 from collections.abc import AsyncIterable
 
 from modelplex.http.errors import ConnectionLost
-from modelplex.http.messages import Header, Request, Response, encode_head, first, status_line
+from modelplex.http.messages import (
+    Header,
+    Request,
+    Response,
+    encode_head,
+    explain,
+    first,
+    status_line,
+)
 from modelplex.http.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
+NO_ROOM = "too many bytes of bodies are held at once (bodies_mib); try again"
+_RETRY_S = b"1"  # what a client that is sent away is told to wait
 BODILESS = frozenset((204, 304))
+LARGE = 64 * 1024  # bytes; a longer body is written beside its head and needs room to wait in
+
+
+def refusal(status: int, message: str) -> Response:
+    """What a client that is refused is told; for 503 also when to come again."""
+    response = explain(status, message)
+    if status == 503:
+        response.headers.append((b"retry-after", _RETRY_S))
+    return response
 
 
 async def send(outlet: Outlet, request: Request, response: Response, *, last: bool) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import assert_never
 
 from modelplex.core import events
-from modelplex.core.events import Action, Fact
+from modelplex.core.events import Action, Fact, OtherAction
 from modelplex.core.keys import name_of
 from modelplex.core.residency import Residency
 from modelplex.instance.answers import Answers
@@ -104,7 +104,10 @@ class Agent:
         now = self._clock()
         try:
             for action in self._decide(fact, now):
-                self._perform(action, now)
+                if isinstance(action, events.Forward):  # nearly all that there is
+                    self.requests.forward(action, now, self._work.get(action.model))
+                else:
+                    self._perform(action, now)
             self._set_alarm(now)
         except Exception as error:  # head and hands disagree: no later order would be right
             log.critical("agent.defect", exc_info=True, extra={"fact": repr(fact)})
@@ -136,10 +139,8 @@ class Agent:
             self._recorder.record(now, fact, orders)
         return orders
 
-    def _perform(self, action: Action, now: float) -> None:
+    def _perform(self, action: OtherAction, now: float) -> None:
         match action:
-            case events.Forward():
-                self.requests.forward(action, now, self._work.get(action.model))
             case events.Reject():
                 self._reject(action, now)
             case events.Fetch(model):
@@ -201,16 +202,16 @@ class Agent:
     # -- time ---------------------------------------------------------------------------------
 
     def _set_alarm(self, now: float) -> None:
-        """Keep one timer, at residency's next deadline."""
+        """Keep one timer, at residency's next deadline. With none, one that is set may ring: that
+        costs less than to set it again and again.
+        """
         deadline = self.residency.next_deadline(now)
-        if deadline == self._alarm_at:
+        if deadline is None or deadline == self._alarm_at:
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm, self._alarm_at = None, deadline
-        if deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_later(deadline - now, self._ring)
+        self._alarm_at = deadline
+        self._alarm = asyncio.get_running_loop().call_later(deadline - now, self._ring)
 
     def _ring(self) -> None:
         self._alarm = self._alarm_at = None

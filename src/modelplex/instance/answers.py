@@ -48,6 +48,11 @@ class Answers:
                     f"Too many requests are waiting for model {model} of endpoint "
                     f"{self.spec.endpoint}. Slow down, and try again."
                 )
+            case Refusal.OVERLOADED, _:
+                return ServiceUnavailable(
+                    f"Model {model} of endpoint {self.spec.endpoint} is asked for more often than "
+                    "it answers: this request would wait for too long. Slow down, and try again."
+                )
             case Refusal.OUT_OF_MEMORY, _:
                 return self.container_error(model, OUT_OF_MEMORY, f"Out of resources: {failure}")
             case _:

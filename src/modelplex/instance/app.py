@@ -31,15 +31,18 @@ from modelplex.instance.artifacts import store
 from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
 from modelplex.instance.processes import kin
 from modelplex.instance.spec import Spec
+from modelplex.lanes.landing import Asked, Landing
+from modelplex.lanes.wire import path_beside
 
 log = logging.getLogger(__name__)
 
 DEFECT = 70  # exit status: this process contradicted itself
+GARBAGE = 10_000  # objects between two collections; requests make few that are in a cycle
 SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner than Python's 5 ms
 
 
 class Door:
-    """The instance's routes of internal-api.md."""
+    """The instance's routes of internal-api.md, and where gateways' requests come in."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -47,8 +50,6 @@ class Door:
     async def __call__(self, request: Request) -> Response:
         """The answer to anything that comes through the socket."""
         match request.method, request.path:
-            case "POST", b"/invocations":
-                return await self._invoke(request)
             case "GET", b"/ping":
                 return self._ping()
             case "GET", b"/report":
@@ -62,10 +63,12 @@ class Door:
             case _:
                 return _json(404, {"message": f"no such door: {request.method} {request.target!r}"})
 
-    async def _invoke(self, request: Request) -> Response:
+    def invoke(self, asked: Asked) -> None:
+        """A request of a gateway."""
         if self._instance.invocations is None:
-            return _json(503, {"message": f"the instance is {self._instance.status.value}"})
-        return await self._instance.invocations(request)
+            asked.unready(f"the instance is {self._instance.status.value}")
+        else:
+            self._instance.invocations(asked)
 
     def _ping(self) -> Response:
         status, reason = self._instance.status, self._instance.reason
@@ -175,12 +178,16 @@ async def run(spec: Spec) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
     instance = Instance(spec, on_defect=lambda _: end(DEFECT))
-    server = await serve(Door(instance), f"unix:{spec.socket}", _server_limits(spec))
+    door = Door(instance)
+    frame_max = 2 * spec.limits.body_bytes_max  # what is too large is answered, as far as that
+    landing = Landing(path_beside(str(spec.socket)), door.invoke, frame_max)
+    server = await serve(door, f"unix:{spec.socket}", _server_limits(spec))
     starting = asyncio.create_task(instance.start())
     starting.add_done_callback(lambda task: end(DEFECT) if _failed(task) else None)
     status = await ended
     starting.cancel()
-    await server.close(max(0.0, spec.limits.stop_timeout_s - KILL_RESERVE_S))
+    await landing.close(max(0.0, spec.limits.stop_timeout_s - KILL_RESERVE_S))
+    await server.close(0.0)
     await instance.stop()
     return status
 
@@ -200,6 +207,7 @@ def _server_limits(spec: Spec) -> ServerLimits:
         idle_timeout_s=limits.idle_timeout_s,
         request_read_timeout_s=limits.request_read_timeout_s,
         connections_max=limits.connections_max,
+        bodies_bytes_max=limits.bodies_bytes_max,
     )
 
 
@@ -223,6 +231,7 @@ def main() -> None:
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
+    gc.set_threshold(GARBAGE)
     status = uvloop.run(run(spec))
     kin.kill_descendants()
     logging.shutdown()

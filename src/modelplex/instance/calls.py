@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelplex.aws.errors import ServiceError
 from modelplex.instance.containers.tenant import Tenant
+from modelplex.lanes.landing import Asked
+from modelplex.workers.invocations import Answer, Invocation
 from modelplex.workers.shared import Resident
 from modelplex.workers.worker import Worker
 
 # What answers for one model: a process, its place in one, or in a container.
 AnyWorker = Worker | Resident | Tenant
+
+Ended = Callable[["Call", Answer | ServiceError], None]
+NO_INVOCATION = Invocation([], b"")
+
+
+def nobody(_: Call, __: Answer | ServiceError) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(slots=True)
@@ -34,41 +43,29 @@ class Call:
 
     model: str  # its name
     arrived_at: float
+    invocation: Invocation = NO_INVOCATION
+    asked: Asked | None = None  # who waits for its answer, behind a lane
+    on_end: Ended = nobody  # hears of its answer, or why there is none, once; not if abandoned
+    number: int = 0  # that residency knows it by, of the newest try
+    tries: int = 0
     key: str = ""  # of the version that answers
-    worker: AnyWorker | None = None
-    refusal: ServiceError | None = None
+    waited: bool = False  # it was not decided at once
     retry_after_s: float = 0.0  # with a refusal: when another try should succeed; 0.0: not said
-    decided: asyncio.Future[None] | None = None  # only made when it has to wait
     start: str = "warm"  # or "disk": waited for a load; "cold": waited for a fetch too
     queue_s: float = 0.0
     fetch_s: float = 0.0
     load_s: float = 0.0
     handle_s: float = 0.0
 
-    def forward(self, key: str, worker: AnyWorker, now: float, work: Work | None) -> None:
-        """It has its worker. `work` is what the model went through."""
-        self.key, self.worker = key, worker
-        self._decide(now, work)
-
-    def again(self) -> None:
-        """It is to be decided anew: its worker died before it came to it."""
-        self.worker = self.decided = None
-
-    def refuse(self, error: ServiceError, now: float, work: Work | None) -> None:
-        """It will not have one."""
-        self.refusal = error
-        self._decide(now, work)
-
-    def _decide(self, now: float, work: Work | None) -> None:
-        if self.decided is None:  # at once: it waited for nothing
+    def decide(self, now: float, work: Work | None) -> None:
+        """It has its worker, or will not have one. `work` is what the model went through."""
+        if not self.waited:
             return
         if work is not None:
             self.fetch_s = self._overlap(now, work.fetch_began, work.fetch_ended)
             self.load_s = self._overlap(now, work.load_began, work.load_ended)
         self.queue_s = max(0.0, now - self.arrived_at - self.fetch_s - self.load_s)
         self.start = "cold" if self.fetch_s else "disk" if self.load_s else "warm"
-        if not self.decided.done():
-            self.decided.set_result(None)
 
     def _overlap(self, until: float, began: float, ended: float) -> float:
         """Seconds of the wait in an interval; it is still open if it "ended" before it began."""
@@ -76,16 +73,3 @@ class Call:
             return 0.0
         end = ended if ended >= began else until
         return max(0.0, min(until, end) - max(self.arrived_at, began))
-
-    def milliseconds(self) -> dict[str, float]:
-        """The timings as answers and the journal give them."""
-        return {
-            "queue": _ms(self.queue_s),
-            "fetch": _ms(self.fetch_s),
-            "load": _ms(self.load_s),
-            "handle": _ms(self.handle_s),
-        }
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3) if seconds else 0.0

@@ -26,8 +26,8 @@ from modelplex.instance.agent import Agent
 from modelplex.instance.answers import Answers
 from modelplex.instance.artifacts import preparation
 from modelplex.instance.artifacts.disk import Artifacts, Prepare
+from modelplex.instance.artifacts.fetcher import Fetcher
 from modelplex.instance.artifacts.refresh import Refresher
-from modelplex.instance.artifacts.store import Store
 from modelplex.instance.containers.choice import Containers, containers
 from modelplex.instance.containers.fullness import Fullness
 from modelplex.instance.invocations import Invocations
@@ -46,6 +46,7 @@ from modelplex.workers.limits import PoolLimits
 from modelplex.workers.pools import Pools
 
 ANSWERS_PER_VCPU, ANSWERS_MIN = 16, 64  # handlers may wait for others: that costs no vCPU
+AHEAD = 8  # requests that a brisk worker has at once
 UNMEASURED = 0.02  # of the memory; 224 workers were once 0.7 % above what was known of them
 KILL_RESERVE_S = 5.0  # of the stop's time, for killing what does not end by itself
 
@@ -78,6 +79,7 @@ class Instance:
         wanted = spec.limits.cgroups == "auto"
         self._cgroup = cgroups.open_instance(spec.memory_bytes) if wanted else None
         self._pool = self._make_pool()
+        self._fetcher = Fetcher(spec.s3, spec.file_roots, spec.limits.fetches_max, spec.folder)
         self._fullness = Fullness()
         self._refresher: Refresher | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -137,6 +139,7 @@ class Instance:
             task.cancel()
         if self.agent is not None:
             self.agent.close()
+        self._fetcher.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pool.close(), self._close_timeout_s())
         if self._cgroup is not None:
@@ -190,10 +193,11 @@ class Instance:
         def locate(model: str) -> Location:
             return join(location, model) if self.spec.multi_model else location
 
-        store = Store(self.spec.s3, self.spec.file_roots)
+        self._fetcher.start()
         folder, share = self.spec.folder / "disk", self.spec.shares_identical
+        source, prepare = self._fetcher, self._preparation()
         artifacts = Artifacts(
-            folder, store, locate, self.spec.limits, share=share, prepare=self._preparation()
+            folder, source, locate, self.spec.limits, share=share, prepare=prepare
         )
         agent = Agent(
             residency=Residency(_residency_limits(self.spec, self.base_bytes)),
@@ -267,6 +271,12 @@ def _archive_name(location: Location) -> str:
     return str(location).rpartition("/")[2]
 
 
+def _ahead(spec: Spec) -> int:
+    """Only a worker of one model that answers one request at a time has a next one to find."""
+    alone = isinstance(spec.image, ImageSpec) and spec.batched == 1 and spec.models_per_worker == 1
+    return AHEAD if alone else 1
+
+
 def _residency_limits(spec: Spec, base_bytes: int) -> Limits:
     """Raises ValueError when the image alone fills the instance."""
     limits = spec.limits
@@ -285,11 +295,12 @@ def _residency_limits(spec: Spec, base_bytes: int) -> Limits:
         model_load_timeout_s=spec.load_timeout_s,
         queue_per_model_max=limits.queue_per_model_max,
         queue_max=limits.queue_max,
+        queue_wait_max_s=limits.queue_wait_max_s,
         memory_guess_bytes=limits.memory_guess_bytes,
         cache_enabled=spec.cached,
         answers_max=answers_max,
-        # Requests gather before a worker; a container of its own kind queues them itself.
-        concurrency=spec.batched if isinstance(spec.image, ImageSpec) else answers_max,
+        concurrency=_concurrency(spec, answers_max),
+        concurrency_brisk=_ahead(spec),
         policy=limits.eviction_policy,
         quarantine_after=limits.quarantine_after,
         quarantine_max_s=limits.quarantine_max_s,
@@ -297,6 +308,15 @@ def _residency_limits(spec: Spec, base_bytes: int) -> Limits:
         models_per_worker=spec.models_per_worker if spec.multi_model else 1,
         patience_s=limits.patience_s,
     )
+
+
+def _concurrency(spec: Spec, answers_max: int) -> int:
+    """Requests that a model may be given at once. They gather before a worker of ours; a container
+    queues them itself, and there one model must not have all that the instance works on.
+    """
+    if isinstance(spec.image, ImageSpec):
+        return spec.batched
+    return max(1, answers_max // 2) if spec.multi_model else answers_max
 
 
 def _for_models(memory_bytes: int, base_bytes: int) -> int:
@@ -312,6 +332,7 @@ def _pool_limits(spec: Spec, cgroup: Path | None) -> PoolLimits:
         memory_bytes_max=spec.memory_bytes,
         obey_permissions=spec.shares_identical,
         cgroup=cgroup,
+        spare=True,
         body_bytes_max=limits.body_bytes_max,
         response_bytes_max=limits.response_bytes_max,
         log_lines_max=limits.model_log_lines_max,

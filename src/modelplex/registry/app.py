@@ -36,6 +36,7 @@ async def run(data: Path) -> None:
             idle_timeout_s=settings.idle_timeout_s,
             request_read_timeout_s=settings.request_read_timeout_s,
             connections_max=settings.connections_max,
+            bodies_bytes_max=settings.bodies_bytes_max,
         )
         server = await serve(door.handle, _address(settings), limits)
         log.info("registry.started", extra={"host": settings.host, "port": server.port})

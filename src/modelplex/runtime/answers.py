@@ -20,7 +20,9 @@ _MEMORY_WORDS = (
     "bad_alloc",
     "out of memory",
     "can't start new thread",  # for lack of room for its stack
-    "failed to map segment from shared object",  # of an extension module that is imported
+    # Of an extension module that is imported:
+    "failed to map segment from shared object",
+    "cannot map zero-fill pages",
 )
 
 

@@ -2,13 +2,14 @@
 
 A frame is a kind, a number, what describes its body (`meta`), and a body of bytes:
 
-    kind u8 | 0 u8 | left u16 | request u32 | meta bytes u32 | body bytes u32 | meta | body
+    kind u8 | shared u8 | left u16 | request u32 | meta bytes u32 | body bytes u32 | meta | body
 
 All integers are big-endian. `left` is the number of frames that follow and belong to the same
 batch. In a worker that holds many models the upper half of `request` is the model's number. Orders
 and reports have a JSON object as meta; the meta of a request and of an answer is a list of texts
 joined by NUL (`inputs.py`, `answers.py`), which is read only where it is needed. A large body is
-received straight into its own bytearray.
+received straight into its own bytearray; where both sides have an arena (`arena.py`) it lies there,
+`shared` is 1, and the frame's body is a pointer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import json
 import struct
 from typing import Any, NamedTuple, Union
+
+from modelplex.runtime.arena import Arena, ArenaError
 
 # Host to zygote, and back; a template takes FORK and REAP too.
 START, READY, START_FAILED, FORK, FORKED, FORK_FAILED, REAP, REAPED = range(1, 9)
@@ -25,14 +28,16 @@ LOAD, LOADED, LOAD_FAILED, INVOKE, ANSWER = range(16, 21)
 SHARE, UNLOAD = range(21, 23)
 # Host to a process that prepares an artifact and ends: PREPARE -> LOADED | LOAD_FAILED.
 PREPARE = 23
+# Asks for an arena, between any two frames; the same back, with a descriptor if there is one.
+SHARE_MEMORY = 24
 
 META_BYTES_MAX = 1024 * 1024  # of one frame; more: FrameError
 BATCH_MAX = 0xFFFF  # frames of a batch; more: FrameError
 EXIT_OUT_OF_MEMORY = 97  # exit code of a worker that had no memory left to say so in a frame
 
-_HEADER = struct.Struct("!BxHIII")
+_HEADER = struct.Struct("!BBHIII")
 _HEADER_BYTES = _HEADER.size
-_JOIN_BYTES_MAX = 16 * 1024  # smaller bodies are copied behind the header: one buffer, one write
+JOIN_BYTES_MAX = 16 * 1024  # up to that a body is copied behind the header; larger: an arena's
 _SCRATCH_BYTES = 8 * 1024  # what is read at once while the next frame's size is unknown
 
 Data = Union[bytes, bytearray, memoryview]
@@ -58,22 +63,38 @@ class Frame(NamedTuple):
         return values
 
 
-def encode(
-    kind: int, request: int, meta: Data = b"", body: Data = b"", left: int = 0
+def encode(  # noqa: PLR0917  named arguments would cost a tenth of it
+    kind: int,
+    request: int,
+    meta: Data = b"",
+    body: Data = b"",
+    left: int = 0,
+    arena: Arena | None = None,
 ) -> list[Data]:
-    """The buffers of one frame, to be written in this order. Raises FrameError."""
+    """The buffers of one frame, to be written in this order. Raises FrameError.
+
+    `arena`: where a large body is left if there is room; the other side must know it.
+    """
     meta_bytes, body_bytes = len(meta), len(body)
     if meta_bytes > META_BYTES_MAX or body_bytes > 0xFFFFFFFF or left > BATCH_MAX:
         raise FrameError(f"{meta_bytes} bytes of headers or {left} requests are too many to send")
-    head = _HEADER.pack(kind, left, request, meta_bytes, body_bytes)
-    if body_bytes <= _JOIN_BYTES_MAX:
+    if body_bytes <= JOIN_BYTES_MAX:
+        head = _HEADER.pack(kind, 0, left, request, meta_bytes, body_bytes)
         return [b"".join((head, meta, body))]
-    return [head + meta, body]
+    pointer = arena.put(body) if arena is not None else None
+    if pointer is not None:
+        head = _HEADER.pack(kind, 1, left, request, meta_bytes, len(pointer))
+        return [b"".join((head, meta, pointer))]
+    return [_HEADER.pack(kind, 0, left, request, meta_bytes, body_bytes) + meta, body]
 
 
 def order(kind: int, request: int = 0, body: Data = b"", **values: Any) -> list[Data]:
     """The buffers of an order or report. Raises FrameError."""
     return encode(kind, request, json.dumps(values).encode("ascii"), body)
+
+
+class Pointer(bytearray):
+    """Stands for a body that lies in the arena."""
 
 
 class Decoder:
@@ -82,7 +103,9 @@ class Decoder:
     `in_body`: the view is the rest of a body, which should be filled whole.
     """
 
-    def __init__(self, body_bytes_max: int) -> None:
+    def __init__(self, body_bytes_max: int, late: bool = False) -> None:
+        """`late`: of several frames at once, bodies in the arena are left there for `whole`."""
+        self._late = late
         self._body_bytes_max = body_bytes_max
         self._scratch = bytearray(_SCRATCH_BYTES)
         self._whole = memoryview(self._scratch)
@@ -90,6 +113,7 @@ class Decoder:
         self._pending: Frame  # its body is still arriving, while `in_body`
         self.view = self._whole  # never empty
         self.in_body = False
+        self.arena: Arena | None = None
 
     def received(self, count: int) -> list[Frame]:
         """The frames that `count` more bytes in `view` complete. Raises FrameError."""
@@ -98,22 +122,24 @@ class Decoder:
         scratch = self._scratch
         self._filled = filled = self._filled + count
         if filled >= _HEADER_BYTES:  # most often what has come is one whole frame
-            kind, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch)
+            kind, shared, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch)
             body_at = _HEADER_BYTES + meta_bytes
             if body_at + body_bytes == filled and body_bytes <= self._body_bytes_max:
                 self._filled = 0
                 self.view = self._whole
                 meta, body = scratch[_HEADER_BYTES:body_at], scratch[body_at:filled]
+                if shared:
+                    body = self._fetch(body)
                 return [new(Frame, (kind, left, request, meta, body))]
         return self._received_some()
 
     def _received_some(self) -> list[Frame]:
         """Any number of frames, and perhaps the beginning of another one."""
         frames: list[Frame] = []
-        at, end = 0, self._parse(0, frames)
-        while end > at and not self.in_body:
-            at, end = end, self._parse(end, frames)
-        if self.in_body:
+        at = self._take_whole(frames)
+        if len(frames) == 1:
+            frames[0] = self.whole(frames[0])
+        if self._begin(at):
             self._filled = 0
             return frames
         self._scratch[: self._filled - at] = self._scratch[at : self._filled]
@@ -129,27 +155,52 @@ class Decoder:
         self.view = self._whole
         return [self._pending]
 
-    def _parse(self, at: int, frames: list[Frame]) -> int:
-        """Takes one frame from the scratch at `at`; returns where the next one begins, or `at`."""
+    def _take_whole(self, frames: list[Frame]) -> int:
+        """Takes the frames that have come whole; returns where the next one begins."""
+        filled, scratch, body_bytes_max = self._filled, self._scratch, self._body_bytes_max
+        at, start = 0, _HEADER_BYTES
+        while start <= filled:
+            kind, shared, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch, at)
+            body_at = start + meta_bytes
+            end = body_at + body_bytes
+            if end > filled or body_bytes > body_bytes_max:
+                return at
+            body = scratch[body_at:end]
+            if shared:
+                body = Pointer(body) if self._late else self._fetch(body)
+            frames.append(new(Frame, (kind, left, request, scratch[start:body_at], body)))
+            at, start = end, end + _HEADER_BYTES
+        return at
+
+    def _begin(self, at: int) -> bool:
+        """Looks at the beginning of a frame; true if the rest of its body is to come by itself."""
         filled, scratch = self._filled, self._scratch
         start = at + _HEADER_BYTES
         if filled < start:
-            return at
-        kind, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch, at)
+            return False
+        kind, shared, left, request, meta_bytes, body_bytes = _HEADER.unpack_from(scratch, at)
         if meta_bytes > META_BYTES_MAX or body_bytes > self._body_bytes_max:
             raise FrameError(f"a frame of {meta_bytes} + {body_bytes} bytes is too large")
         body_at = start + meta_bytes
-        if filled < body_at:
-            self._make_room(body_at - at)
-            return at
-        end: int = body_at + body_bytes
-        body = scratch[body_at : min(end, filled)]
-        frame = Frame(kind, left, request, scratch[start:body_at], body)
-        if end <= filled:
-            frames.append(frame)
-            return end
+        if filled < body_at or shared:
+            self._make_room(body_at - at + (body_bytes if shared else 0))
+            return False
+        frame = Frame(kind, left, request, scratch[start:body_at], scratch[body_at:filled])
         self._wait_for_body(frame, body_bytes)
-        return filled
+        return True
+
+    def whole(self, frame: Frame) -> Frame:
+        """With its body, which may still lie in the arena. Raises FrameError."""
+        body = frame.body
+        return frame._replace(body=self._fetch(body)) if type(body) is Pointer else frame
+
+    def _fetch(self, pointer: bytearray) -> bytearray:
+        if self.arena is None:
+            raise FrameError("a body is said to lie in shared memory, but there is none")
+        try:
+            return self.arena.get(pointer, self._body_bytes_max)
+        except ArenaError as error:
+            raise FrameError(str(error)) from None
 
     def _wait_for_body(self, frame: Frame, size: int) -> None:
         body = bytearray(size)

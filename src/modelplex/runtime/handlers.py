@@ -17,6 +17,7 @@ import inspect
 import json
 import os
 import sys
+import time
 from types import ModuleType
 from typing import Any, Callable
 
@@ -33,17 +34,30 @@ class HandlerError(Exception):
     """A handler that cannot be found, or has not the form of one; says which and why."""
 
 
-def load(context: Context, code: str, handler: str, fallback: str) -> Entry:
+def load(
+    context: Context,
+    code: str,
+    handler: str,
+    fallback: str,
+    steps: dict[str, float] | None = None,
+) -> Entry:
     """Loads the model that `context` describes; returns what to call for each batch.
 
     `handler` wins over the one in the model's manifest, and that one over `fallback`, the image's,
-    which lies in the folder `code`. Raises HandlerError, and whatever the handler raises.
+    which lies in the folder `code`. `steps` learns the milliseconds of the handler's import and of
+    its `initialize`. Raises HandlerError, and whatever the handler raises.
     """
+    began = time.perf_counter()
     folder = context.system_properties["model_dir"]
     named, homes = choose(context, code, handler, fallback)
     set_path(places(folder, code))
     module, attribute = import_handler(named, homes)
-    return start(module, attribute, context)
+    imported = time.perf_counter()
+    entry = start(module, attribute, context)
+    if steps is not None:
+        ended = time.perf_counter()
+        steps["import"], steps["initialize"] = _ms(imported - began), _ms(ended - imported)
+    return entry
 
 
 def choose(context: Context, code: str, handler: str, fallback: str) -> tuple[str, list[str]]:
@@ -185,6 +199,10 @@ def read_manifest(folder: str) -> Any:
         return None
     except (ValueError, OSError) as error:
         raise HandlerError(f"the model's {_MANIFEST} cannot be read: {error}") from error
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _own_handler(manifest: Any) -> str:

@@ -6,9 +6,10 @@ import os
 import socket
 from array import array
 from collections import deque
-from typing import Any, Callable, Deque
+from typing import Any, Callable, Deque, Sequence
 
-from modelplex.runtime import frames
+from modelplex.runtime import arena, frames
+from modelplex.runtime.arena import Arena
 
 _BUFFERS_MAX = 512  # of one system call; the kernel's own limit is 1024
 _WHOLE = int(socket.MSG_WAITALL)
@@ -22,7 +23,8 @@ class Link:
         self._sock = sock
         # Not a method: one call less for every request.
         self._take: Callable[[memoryview, int, int], int] = sock.recv_into
-        self._decoder = frames.Decoder(body_bytes_max)
+        self._decoder = frames.Decoder(body_bytes_max, late=True)
+        self.arena: Arena | None = None  # where large bodies can be left for the other side
         self._waiting: Deque[frames.Frame] = deque()
 
     def receive(self) -> frames.Frame | None:
@@ -39,7 +41,7 @@ class Link:
             if len(received) == 1:
                 return received[0]
             self._waiting.extend(received)
-        return self._waiting.popleft()
+        return decoder.whole(self._waiting.popleft())
 
     def send(self, parts: list[frames.Data]) -> None:
         """Sends encoded frames whole. Raises OSError when the other side is gone."""
@@ -53,6 +55,19 @@ class Link:
                 if sent < len(part):
                     self._sock.sendall(memoryview(part)[sent:])
                 sent = max(0, sent - len(part))
+
+    def share(self) -> None:
+        """SHARE_MEMORY has come: at first as a question, then to say that the arena is good.
+
+        Raises OSError when the other side is gone.
+        """
+        if self._decoder.arena is not None:
+            self.arena = self._decoder.arena
+            return
+        self._decoder.arena, descriptors = arena.offer()
+        self._sock.sendmsg(frames.encode(frames.SHARE_MEMORY, 0), rights(descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def report(self, kind: int, request: int = 0, body: frames.Data = b"", **values: Any) -> None:
         """Sends a report. Raises FrameError before, OSError when the other side is gone."""
@@ -68,24 +83,25 @@ class OrderLink(Link):
 
     def __init__(self, sock: socket.socket, body_bytes_max: int) -> None:
         super().__init__(sock, body_bytes_max)
-        self._rights = _Rights(sock)
+        self._rights = Rights(sock)
         self._take = self._rights.take
-
-    def take_descriptors(self, count: int) -> list[int]:
-        """The next `count` descriptors, close-on-exec; they are the caller's to close."""
-        descriptors = self._rights.descriptors
-        taken, descriptors[:count] = descriptors[:count], []
-        return taken
+        self.take_descriptors = self._rights.take_descriptors
 
 
-class _Rights:
+class Rights:
     """Reads a socket, and keeps the descriptors that come along."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.descriptors: list[int] = []
 
-    def take(self, view: memoryview, _count: int, _flags: int) -> int:
+    def take_descriptors(self, count: int) -> list[int]:
+        """The next `count` descriptors, close-on-exec; they are the caller's to close."""
+        taken, self.descriptors[:count] = self.descriptors[:count], []
+        return taken
+
+    def take(self, view: memoryview, _count: int = 0, _flags: int = 0) -> int:
+        """As `recv_into`."""
         space = socket.CMSG_SPACE(2 * array("i").itemsize)
         count, ancillary, _, _ = self._sock.recvmsg_into([view], space)
         for level, kind, data in ancillary:
@@ -95,3 +111,10 @@ class _Rights:
         for descriptor in self.descriptors:
             os.set_inheritable(descriptor, False)
         return count
+
+
+def rights(descriptors: Sequence[int]) -> list[tuple[int, int, array[int]]]:
+    """The ancillary message that carries descriptors along."""
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]

@@ -6,6 +6,7 @@ import traceback
 from typing import Any, NamedTuple
 
 from modelplex.runtime import answers, frames, handlers, inputs
+from modelplex.runtime.arena import Arena
 from modelplex.runtime.context import Context
 from modelplex.runtime.twin import NamelessContext
 
@@ -49,8 +50,10 @@ def describe(order: Order) -> Context:
     return kind(order.name, order.folder, manifest, order.batch_size, order.gpu_id)
 
 
-def answer(model: Model, batch: list[frames.Frame]) -> list[frames.Data]:
-    """The answers to a batch as buffers."""
+def answer(
+    model: Model, batch: list[frames.Frame], arena: Arena | None = None
+) -> list[frames.Data]:
+    """The answers to a batch as buffers; large bodies are left in the arena."""
     entry_point, context, bytes_max, decode = model
     data: list[dict[str, Any]] = []
     requests: list[inputs.Request] = []
@@ -72,19 +75,25 @@ def answer(model: Model, batch: list[frames.Frame]) -> list[frames.Data]:
         given.insert(at, refusal)
     number = batch[0].request
     if len(given) == 1:
-        return encode(number, given[0], bytes_max)
+        return encode(number, given[0], bytes_max, 0, arena)
     parts: list[frames.Data] = []
     for at, one in enumerate(given, 1):
-        parts += encode(number, one, bytes_max, len(given) - at)
+        parts += encode(number, one, bytes_max, len(given) - at, arena)
     return parts
 
 
-def encode(number: int, given: answers.Answer, bytes_max: int, left: int = 0) -> list[frames.Data]:
+def encode(
+    number: int,
+    given: answers.Answer,
+    bytes_max: int,
+    left: int = 0,
+    arena: Arena | None = None,
+) -> list[frames.Data]:
     """The buffers of one answer, or of one that says why that cannot be sent."""
     meta, body = given
     if len(body) > bytes_max or len(meta) > frames.META_BYTES_MAX:
         meta, body = _too_large(given, bytes_max)
-    return frames.encode(frames.ANSWER, number, meta, body, left)
+    return frames.encode(frames.ANSWER, number, meta, body, left, arena)
 
 
 def load_failure(error: BaseException) -> tuple[int, str]:

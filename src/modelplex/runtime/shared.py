@@ -14,6 +14,7 @@ import sys
 from typing import Any, Callable, NamedTuple
 
 from modelplex.runtime import answers, frames, handlers, imports, memory
+from modelplex.runtime.arena import Arena
 from modelplex.runtime.link import Link
 from modelplex.runtime.model import Model, Order, answer, describe, encode, load_failure
 from modelplex.runtime.namespaces import Namespace, prepare
@@ -41,7 +42,10 @@ def serve(link: Link, share: frames.Frame) -> None:
         frame = link.receive()
         if frame is None:
             return
-        parts = process.take(frame)
+        if frame.kind == frames.SHARE_MEMORY:
+            link.share()
+            continue
+        parts = process.take(frame, link.arena)
         del frame  # a large body is not kept until the next request
         _flush()
         link.send(parts)
@@ -57,22 +61,24 @@ class _Shared:
         self._gone = 0  # models, since garbage was last searched for
         self._trim = trim
 
-    def take(self, frame: frames.Frame) -> list[frames.Data]:
+    def take(self, frame: frames.Frame, arena: Arena | None) -> list[frames.Data]:
         """Carries out one order; returns its answer."""
         number = frame.request >> 16
         if frame.kind == frames.INVOKE:
-            return self._invoke(self._models[number], frame)
+            return self._invoke(self._models[number], frame, arena)
         if frame.kind == frames.LOAD:
             given = self._load(number, Order(**frame.values()))
         else:
             given = b"", b"%d" % self._unload(number)
         return encode(frame.request, given, frames.META_BYTES_MAX)
 
-    def _invoke(self, resident: _Resident, frame: frames.Frame) -> list[frames.Data]:
+    def _invoke(
+        self, resident: _Resident, frame: frames.Frame, arena: Arena | None
+    ) -> list[frames.Data]:
         try:
             if resident.namespace is not self._entered:
                 self._enter(resident.namespace)
-            return answer(resident.model, [frame])
+            return answer(resident.model, [frame], arena)
         except (SystemExit, OSError) as error:
             explained = answers.explain(error)
             return encode(frame.request, explained, resident.model.response_bytes_max)

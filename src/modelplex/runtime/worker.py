@@ -41,8 +41,9 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
         return
     order = Order(**frame.values())
     _take_output(order.name)
+    steps: dict[str, float] = {}
     try:
-        model = _load(order)
+        model = _load(order, steps)
     except SystemExit:
         raise
     except BaseException as error:  # whatever it is, the host must hear of it
@@ -53,7 +54,8 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
             gc.freeze()
         news = imports.pack(imports.learned([order.folder, order.code]))
         asked = twin.asked_name(model.context)
-        link.report(frames.LOADED, 0, news, threads=forking.threads(), asked_name=asked)
+        threads = forking.threads()
+        link.report(frames.LOADED, 0, news, threads=threads, asked_name=asked, steps=steps)
         if order.template:
             life = partial(_serve_twin if order.twins else _serve_copy, model)
             forking.serve(OrderLink(sock, 0), life, threads_max=1)
@@ -64,7 +66,7 @@ def run(sock: socket.socket, body_bytes_max: int) -> None:
     link.report(frames.LOAD_FAILED, status=status, message=message)
 
 
-def _load(order: Order) -> Model:
+def _load(order: Order, steps: dict[str, float]) -> Model:
     sys.dont_write_bytecode = True  # a model's folder holds what its archive held, nothing else
     os.chdir(order.folder)
     _reseed()
@@ -72,7 +74,7 @@ def _load(order: Order) -> Model:
         memory.limit_life(max(order.limit_bytes, order.later_bytes), order.slack_bytes)
         memory.limit_load(order.limit_bytes, order.slack_bytes)
     context = describe(order)
-    entry = handlers.load(context, order.code, order.handler, order.fallback)
+    entry = handlers.load(context, order.code, order.handler, order.fallback, steps)
     memory.lift()
     return Model(entry, context, order.response_bytes_max, order.decode)
 
@@ -110,7 +112,10 @@ def _serve(link: Link, model: Model) -> None:
             if frame is None:
                 return
             batch.append(frame)
-        parts = answer(model, batch)
+        if frame.kind == frames.SHARE_MEMORY:
+            link.share()
+            continue
+        parts = answer(model, batch, link.arena)
         del frame, batch  # a large body is not kept until the next request
         link.send(parts)
         del parts

@@ -40,6 +40,7 @@ class Call:
     start: str = ""  # "warm", "disk", "cold"; "" while it waits
     worker: Worker | None = None  # that handles it
     key: str = ""  # of the version that does
+    gateway: int = 0  # that it came to
 
 
 @dataclass(slots=True, eq=False)

@@ -218,6 +218,8 @@ def checked(scenario: Scenario) -> Scenario:
         count = scenario.instances.count
         if isinstance(death, Death) and count and death.instance >= count:
             raise ScenarioError(f"instance {death.instance} cannot die; there are 0 to {count - 1}")
+    if scenario.placement.gateways < 1:
+        raise ScenarioError("placement.gateways is below 1: without a gateway nothing comes in")
     try:
         scenario.make()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A simulated variant: a gateway, its instances, and the requests that come to it.
+"""A simulated variant: gateways, instances, and the requests that come to it.
 
 The decisions are those of the platform, by the same code: `core.placement` chooses the instance,
 `core.residency` does everything there. Only what carries decisions out is invented. Nothing is left
@@ -15,10 +15,11 @@ from modelplex.core import events
 from modelplex.core.events import Action, Fact
 from modelplex.core.keys import key_of
 from modelplex.core.residency import Residency
-from modelplex.core.routing.placement import Placement, PlacementLimits
+from modelplex.core.routing.placement import PlacementLimits
 from modelplex.core.routing.whereabouts import Site
 from modelplex.sim.clock import Clock
 from modelplex.sim.failures import Death, Failure, SlowStore, Update
+from modelplex.sim.gateways import Gateways
 from modelplex.sim.machine import Machine
 from modelplex.sim.parts import Call, Make, Task
 from modelplex.sim.statistics import Report, Statistics
@@ -60,7 +61,7 @@ class World:
         self.clock = Clock()
         self.statistics = Statistics(warmup_s)
         self.machines: list[Machine] = []
-        self.placement = Placement(fleet.placement)
+        self.gateways = Gateways(fleet.placement, seed)
         self._models = models
         self._arrivals = arrivals
         self._fleet = fleet
@@ -100,14 +101,15 @@ class World:
 
     def _arrive(self, index: int, now: float) -> None:
         self._requests += 1
-        self._deliver(Call(self._requests, index, self._models.name(index), now), now)
+        name, gateway = self._models.name(index), self.gateways.draw()
+        self._deliver(Call(self._requests, index, name, now, gateway=gateway), now)
 
     def _deliver(self, call: Call, now: float) -> None:
         """To the first instance in order that can be reached."""
-        for id in self.placement.choose(call.model, now):
+        for id in self.gateways.choose(call, now):
             machine = self._by_id[id]
             if not machine.dead:
-                self.placement.sent(call.model, id, now)
+                self.gateways.sent(call, id, now)
                 machine.invoke(call, now)
                 return
         if now > call.arrived + PATIENCE_S:
@@ -118,7 +120,7 @@ class World:
     def answered(self, machine: Machine, call: Call, now: float, failed: bool) -> None:
         """A handler has answered, or its worker has died over it."""
         handle_s = now - call.begun
-        self.placement.answered(call.model, machine.id, now, call.start, handle_s)
+        self.gateways.answered(call, machine.id, now, call.start, handle_s)
         if failed:
             self._end(call, "failed")
             return
@@ -129,7 +131,7 @@ class World:
 
     def refused(self, machine: Machine, call: Call, order: events.Reject, now: float) -> None:
         """The instance has said no."""
-        self.placement.answered(call.model, machine.id, now, "", 0.0)
+        self.gateways.answered(call, machine.id, now, "", 0.0)
         self._end(call, order.refusal.value)
 
     def _end(self, call: Call, outcome: str) -> None:
@@ -178,7 +180,7 @@ class World:
         return machine
 
     def _announce(self) -> None:
-        self.placement.update([Site(each.id, not each.dead) for each in self.machines])
+        self.gateways.update([Site(each.id, not each.dead) for each in self.machines])
 
     def _fail(self, failure: Failure, now: float) -> None:
         match failure:
@@ -196,11 +198,11 @@ class World:
         if machine.dead:
             return
         calls = machine.die()
-        self.placement.lost(machine.id)
+        self.gateways.lost(machine.id)
         self._announce()
         self.clock.at(now + death.down_s, self._come_back, death)
         for call in calls:
-            self.placement.answered(call.model, machine.id, now, "", 0.0)
+            self.gateways.answered(call, machine.id, now, "", 0.0)
             if call.start:
                 self._end(call, "failed")
             else:
@@ -234,7 +236,7 @@ class World:
 
     def _next_window(self, _: None, now: float) -> None:
         if self._more:
-            self.placement.sweep(now)
+            self.gateways.sweep(now)
             self._begin_window(None, now)
 
     def _end_window(self) -> None:

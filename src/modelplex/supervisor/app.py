@@ -38,11 +38,13 @@ async def supervise(
     lock: int,
     reserved: frozenset[str],
     begin: Callable[[Processes, asyncio.Event], Awaitable[None]],
+    on_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Be the parent of all: `begin` starts what is there from the start, then signals rule.
 
     A first SIGINT, SIGTERM or SIGHUP stops everything within `stop_timeout_s`, a second one kills.
-    Whatever ends this, no process of it is left. `begin` also gets the event that says "stop".
+    Whatever ends this, no process of it is left. `begin` also gets the event that says "stop";
+    `on_stop` is called before the first process is stopped.
     """
     become_subreaper()
     loop = asyncio.get_running_loop()
@@ -57,6 +59,7 @@ async def supervise(
         await stop.wait()
     finally:
         log.info("platform.stopping", extra={"timeout_s": settings.stop_timeout_s})
+        on_stop()
         await processes.stop_all(settings.stop_timeout_s)
         await server.close(0)
 

@@ -1,6 +1,7 @@
 """The platform as processes: what `modelplex up` starts, in which order, and when it is ready.
 
-stage 3  gateway         stopped first, so that it can finish what clients wait for
+stage 3  gateway         stopped first, so that it can finish what clients wait for; or
+         gateway-1 …     where several share the port
          registry        the door to the images (with --registry)
 stage 2  control
 stage 1  instances       (asked for by control)
@@ -25,16 +26,18 @@ from typing import Any
 from modelplex.http.addresses import reachable
 from modelplex.http.client import Client
 from modelplex.settings import MIB, Settings
-from modelplex.supervisor import registry
+from modelplex.supervisor import gateways, registry
 from modelplex.supervisor.app import supervise
 from modelplex.supervisor.folder import write_private
+from modelplex.supervisor.gateways import Shared
 from modelplex.supervisor.processes import Processes
 from modelplex.supervisor.spec import Spec
 
-READY_S = 60.0  # from the first process to the gateway's first answer; then `up` gives up
+READY_S = 60.0  # from the first process to every gateway's first answer; then `up` gives up
 _POLL_S = 0.05
 _EXITS_MAX = 3  # of one process before it was ready; then `up` gives up
-STAGES = {"s3": 0, "registry-store": 0, "control": 2, "registry": 3, "gateway": 3}
+STAGES = {"s3": 0, "registry-store": 0, "control": 2, "registry": 3}
+GATEWAYS_STAGE = 3
 
 
 class StartFailed(Exception):
@@ -63,43 +66,66 @@ def clean_environment() -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
 
 
-def choose_port(host: str, port: int, option: str = "--port") -> int:
+def choose_port(host: str, port: int, option: str) -> int:
     """`port` if it can be listened on, a free one for 0. Raises StartFailed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
-        raise StartFailed(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Another program may use the port;"
-            f" choose one with {option} (0 takes any free one)."
-        ) from error
+        raise _taken(host, port, option, error) from error
+
+
+def open_port(settings: Settings) -> Shared:
+    """The port that the gateways share, held from now on. Raises StartFailed."""
+    try:
+        return Shared(settings.host, settings.port, settings.gateways)
+    except OSError as error:
+        raise _taken(settings.host, settings.port, "--port", error) from error
+
+
+def _taken(host: str, port: int, option: str, error: OSError) -> StartFailed:
+    return StartFailed(
+        f"Cannot listen on {host}:{port}: {error.strerror}. Another program may use the port;"
+        f" choose one with {option} (0 takes any free one)."
+    )
+
+
+def own_names(settings: Settings) -> frozenset[str]:
+    """The processes that are the platform's, whoever else asks for some."""
+    return frozenset([*STAGES, *gateways.names(settings.gateways)])
 
 
 def with_sizes(settings: Settings) -> Settings:
-    """The settings with memory and disk as numbers, measured now where they were left open."""
+    """The settings with numbers, measured now, for gateways, memory and disk if left open."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
     disk_bytes = shutil.disk_usage(settings.data).free // 2
     return replace(
         settings,
+        gateways=settings.gateways or gateways.automatic(),
         memory_mib=settings.memory_mib or max(1, memory_bytes // MIB),
         disk_mib=settings.disk_mib or max(1, disk_bytes // MIB),
     )
 
 
-async def run(settings: Settings, lock: int, on_ready: Callable[[Ready], None]) -> None:
-    """Run the platform until a signal says to stop. Raises StartFailed if it does not come up."""
+async def run(
+    settings: Settings, lock: int, shared: Shared, on_ready: Callable[[Ready], None]
+) -> None:
+    """Run the platform until a signal says to stop. Raises StartFailed if it does not come up.
+
+    `shared` is closed at the end, before the gateways are told to stop.
+    """
 
     async def begin(processes: Processes, stop: asyncio.Event) -> None:
-        await _start(settings, processes)
+        await _start(settings, processes, shared)
         if ready := await _until_ready(settings, processes, stop):
             on_ready(ready)
 
-    await supervise(settings, lock, frozenset(STAGES), begin)
+    await supervise(settings, lock, own_names(settings), begin, shared.close)
 
 
-async def _start(settings: Settings, processes: Processes) -> None:
-    specs = {name: _python(name, settings) for name in ("control", "gateway")}
+async def _start(settings: Settings, processes: Processes, shared: Shared) -> None:
+    specs = {"control": _python("control", settings), **gateways.specs(settings, shared)}
     if settings.registry:
         specs = {"registry-store": _registry_store(settings), **specs}
         specs["registry"] = _python("registry", settings)
@@ -107,7 +133,7 @@ async def _start(settings: Settings, processes: Processes) -> None:
         specs = {"s3": _s3(settings), **specs}
     for name, spec in specs.items():
         try:
-            await processes.start(name, spec, STAGES[name])
+            await processes.start(name, spec, STAGES.get(name, GATEWAYS_STAGE))
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {error}.") from error
 
@@ -121,12 +147,13 @@ def _s3(settings: Settings) -> Spec:
     """rclone over DATA/s3 on a free loopback port, which is written to run/s3.json.
 
     The keys travel in the environment, which other users cannot read, unlike a command line.
-    A directory is read again after a second, so that files put there by hand are seen.
+    A directory is read again after a second, so that files put there by hand are seen. What is
+    read is not hashed a second time for a comparison with its ETag: a fetch checks its own bytes.
     """
-    address = f"127.0.0.1:{choose_port('127.0.0.1', 0)}"
+    address = f"127.0.0.1:{choose_port('127.0.0.1', 0, '--s3-endpoint')}"
     write_private(settings.data / "run" / "s3.json", {"address": f"tcp:{address}"})
     headers = f"--max-header-bytes={settings.headers_bytes_max}"
-    flags = ["--config=", "--dir-cache-time=1s", "--log-level=NOTICE", headers]
+    flags = ["--config=", "--dir-cache-time=1s", "--no-checksum", "--log-level=NOTICE", headers]
     if settings.json_logs:
         flags.append("--use-json-log")
     return Spec(
@@ -163,21 +190,21 @@ async def _until_ready(
     settings: Settings, processes: Processes, stop: asyncio.Event
 ) -> Ready | None:
     """What is there once everything answers; None if `stop` came first."""
-    gateway = Client(f"tcp:{reachable(settings.host)}:{settings.port}")
-    control = Client(f"unix:{settings.data}/run/control.sock")
-    images = Client(f"tcp:{reachable(settings.host)}:{settings.registry_port}")
+    run_folder = settings.data / "run"
+    control = Client(f"unix:{run_folder}/control.sock")
+    doors = [Client(f"unix:{run_folder}/{name}.sock") for name in gateways.names(settings.gateways)]
+    if settings.registry:
+        doors.append(Client(f"tcp:{reachable(settings.host)}:{settings.registry_port}"))
     deadline = time.monotonic() + READY_S
     try:
         while not stop.is_set():
             _check(settings, processes, deadline)
-            answers = await _ask(gateway, control)
-            if answers and (not settings.registry or await _answers(images)):
+            if all([await _answers(door) for door in doors]) and (answers := await _ask(control)):
                 return Ready(*answers, list(processes.rows()))
             await asyncio.sleep(_POLL_S)
     finally:
-        await gateway.close()
-        await control.close()
-        await images.close()
+        for client in (control, *doors):
+            await client.close()
     return None
 
 
@@ -187,17 +214,16 @@ def _check(settings: Settings, processes: Processes, deadline: float) -> None:
             log = registry.log_file(settings) if name == "registry-store" else "its log above"
             raise StartFailed(f"{name} does not stay up ({row['last_exit']}): see {log}.")
     if time.monotonic() > deadline:
-        raise StartFailed(f"The gateway does not answer {READY_S:.0f} s after the start.")
+        raise StartFailed(f"Not every door answers {READY_S:.0f} s after the start: see the log.")
 
 
-async def _ask(gateway: Client, control: Client) -> tuple[Any, Any] | None:
+async def _ask(control: Client) -> tuple[Any, Any] | None:
     try:
-        ping, _ = await gateway.json("GET", "/ping")
         status_code, status = await control.json("GET", "/modelplex/status")
         snapshot_code, snapshot = await control.json("GET", "/snapshot")
     except (OSError, TimeoutError):
         return None
-    if (ping, status_code, snapshot_code) != (200, 200, 200):
+    if (status_code, snapshot_code) != (200, 200):
         return None
     return status, snapshot["endpoints"]
 

@@ -183,7 +183,7 @@ class Processes:
         log_file = LogFile(Path(spec.log), self._log_bytes_max) if spec.log else None
         output = log_file.pipe() if log_file else STDERR
         try:
-            pid = spawn(spec.argv, spec.env, spec.cwd, output, spec.death_signal)
+            pid = spawn(spec, output)
         finally:
             if log_file:
                 os.close(output)

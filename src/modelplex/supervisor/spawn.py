@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from modelplex.supervisor.spec import Spec
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -21,28 +23,23 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def spawn(
-    argv: tuple[str, ...],
-    environment: dict[str, str],
-    cwd: str | None,
-    output: int | None,
-    death_signal: int,
-) -> int:
-    """Start `argv` in a session of its own; its process id.
+def spawn(spec: Spec, output: int | None) -> int:
+    """Start what `spec` says in a session of its own; its process id.
 
-    `environment` is added to this process's. `output` is a descriptor for stdout and stderr; None:
-    the ones of this process. The kernel sends `death_signal` when this process dies, however it
-    dies. Raises OSError if there is no such program or folder.
+    `output` is a descriptor for stdout and stderr; None: the ones of this process. The kernel sends
+    the spec's death signal when this process dies, however it dies. Raises OSError if there is no
+    such program or folder.
     """
     process = subprocess.Popen(
-        argv,
-        env={**os.environ, **environment},
-        cwd=cwd,
+        spec.argv,
+        env={**os.environ, **spec.env},
+        cwd=spec.cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
         start_new_session=True,
-        preexec_fn=_follow_parent(os.getpid(), death_signal),  # noqa: PLW1509 (one thread only)
+        pass_fds=spec.descriptors,
+        preexec_fn=_follow_parent(os.getpid(), spec.death_signal),  # noqa: PLW1509 (one thread only)
     )
     process.returncode = 0  # reaped by whoever handles SIGCHLD; Popen is not to wait for it
     return process.pid

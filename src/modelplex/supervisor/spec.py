@@ -19,6 +19,7 @@ class Spec:
     restart: bool = False
     grace_s: float = 30.0  # SIGTERM to SIGKILL
     death_signal: int = signal.SIGTERM  # from the kernel when the supervisor dies
+    descriptors: tuple[int, ...] = ()  # of the supervisor's, which it keeps under their numbers
 
     @classmethod
     def from_document(cls, document: Any) -> Spec:

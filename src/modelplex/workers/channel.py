@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from modelplex.runtime import frames
+from modelplex.runtime import arena, frames
+from modelplex.runtime.arena import Arena, ArenaError
+from modelplex.runtime.link import rights
+from modelplex.workers import sharing
+from modelplex.workers.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
 _BUFFERS_MAX = 512  # of one system call; the kernel's own limit is 1024
+_GIVE_LATER_S = 0.05  # until an arena is offered again to who does not read
 _READS = 8  # of a body in a row, before others get their turn
 
 
@@ -35,11 +40,16 @@ class Channel:
         self._unsent: deque[memoryview] = deque()
         self._later: list[frames.Data] = []  # to be sent at the end of this turn of the loop
         self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.arena: Arena | None = None  # where large bodies can be left for the other side
+        self._sharing: Sharing | None = None
+        self._take: Callable[[memoryview], int]  # reads the socket, once there is one
+        self.reset = False  # lost, and the other side had not read all that it was sent
 
     def open(self, sock: socket.socket) -> None:
         """Takes over a connected socket, and owns it from now on."""
         sock.setblocking(False)
         self._sock = sock
+        self._take = sock.recv_into
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, parts: Sequence[frames.Data], descriptors: Sequence[int] = ()) -> None:
@@ -55,7 +65,7 @@ class Channel:
             if len(parts) == 1 and not descriptors:
                 sent = self._sock.send(parts[0])
             else:
-                sent = self._sock.sendmsg(parts[:_BUFFERS_MAX], _rights(descriptors))
+                sent = self._sock.sendmsg(parts[:_BUFFERS_MAX], rights(descriptors))
         except BlockingIOError:
             sent = 0
         except OSError:  # the other side is gone: reading tells
@@ -75,6 +85,45 @@ class Channel:
         """Whether the other side has not taken yet what was sent."""
         return bool(self._unsent)
 
+    def want_arena(self, busy: Callable[[], bool]) -> None:
+        """Asks the other side for an arena, once. It answers with SHARE_MEMORY, on which
+        `take_arena` is to be called. `busy`: whether a body may be on its way."""
+        if self._sharing is not None or self._sock is None:
+            return
+        self._sharing = sharing.ask(self._sock, busy)
+        if self._sharing is not None:
+            self._take = self._sharing.receive
+            self.send(frames.encode(frames.SHARE_MEMORY, 0))
+
+    def take_arena(self) -> None:
+        """SHARE_MEMORY has come as an answer, with an arena or without."""
+        if self._sharing is None or self._sock is None or self.arena is not None:
+            return
+        self._take = self._sock.recv_into
+        try:
+            self._sharing.begin()
+        except (ArenaError, OSError) as error:
+            log.warning("channel.no_arena", extra={"reason": str(error)})
+        self.arena = self._decoder.arena = self._sharing.arena
+        if self.arena is not None:
+            self.send(frames.encode(frames.SHARE_MEMORY, 0))
+
+    def give_arena(self) -> None:
+        """SHARE_MEMORY has come: at first as a question, then to say that the arena is good."""
+        self._flush()
+        if self._sock is None:
+            return
+        if self._decoder.arena is not None:
+            self.arena = self._decoder.arena
+            return
+        if self._unsent:  # a descriptor goes along with bytes that are sent at once
+            self._loop.call_later(_GIVE_LATER_S, self.give_arena)
+            return
+        self._decoder.arena, descriptors = arena.offer()
+        self.send(frames.encode(frames.SHARE_MEMORY, 0), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Closes the connection without waiting for what was not yet written."""
         if self._sock is None:
@@ -84,8 +133,17 @@ class Channel:
         self._loop.remove_writer(sock.fileno())
         sock.close()
         self._unsent.clear()
+        self._close_arena()
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def _close_arena(self) -> None:
+        shared, self._decoder.arena = self._decoder.arena, None
+        self.arena = None
+        if self._sharing is not None:
+            self._sharing.close()
+        elif shared is not None:
+            shared.close()
 
     def _flush(self) -> None:
         if self._later:
@@ -118,10 +176,11 @@ class Channel:
             if self._sock is None:
                 return
             try:
-                received = decoder.received(self._sock.recv_into(decoder.view) or _gone())
+                received = decoder.received(self._take(decoder.view) or _gone())
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                self.reset = isinstance(error, ConnectionResetError)
                 self.close()
                 return
             except frames.FrameError as error:
@@ -135,7 +194,7 @@ class Channel:
 
 
 def _gone() -> int:
-    raise ConnectionResetError
+    raise BrokenPipeError
 
 
 def _rest(parts: Sequence[frames.Data], sent: int) -> list[memoryview]:
@@ -146,10 +205,3 @@ def _rest(parts: Sequence[frames.Data], sent: int) -> list[memoryview]:
             rest.append(memoryview(part)[sent:])
         sent = max(0, sent - len(part))
     return rest
-
-
-def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array[int]]]:
-    """The ancillary message that carries descriptors along."""
-    if not descriptors:
-        return []
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from modelplex.runtime import frames
+from modelplex.runtime.arena import Arena
 from modelplex.workers.errors import WorkerDied
 
 Header = tuple[bytes, bytes]
@@ -45,8 +46,13 @@ def pack(headers: list[Header]) -> bytes:
     return packed
 
 
-def encode(number: int, batch: Sequence[Invocation], body_bytes_max: int) -> list[frames.Data]:
-    """The buffers of a batch. Raises ValueError when it has too many requests, headers or bytes."""
+def encode(
+    number: int, batch: Sequence[Invocation], body_bytes_max: int, arena: Arena | None = None
+) -> list[frames.Data]:
+    """The buffers of a batch; large bodies are left in the arena.
+
+    Raises ValueError when it has too many requests, headers or bytes.
+    """
     left = len(batch)
     parts: list[frames.Data] = []
     for headers, body, query, request_id in batch:
@@ -56,7 +62,7 @@ def encode(number: int, batch: Sequence[Invocation], body_bytes_max: int) -> lis
         if 0 in query or 0 in request_id:
             raise ValueError("a request's query or id holds a NUL")
         meta = b"%b\0%b%b" % (query, request_id, packed)
-        parts += frames.encode(frames.INVOKE, number, meta, body, left)
+        parts += frames.encode(frames.INVOKE, number, meta, body, left, arena)
     return parts
 
 

@@ -23,6 +23,7 @@ class PoolLimits:
     cgroup: Path | None = None  # folder in which each process gets a memory cgroup of its own
     log_lines_max: int = 1000  # per second and worker; more are dropped and counted
     log_line_bytes_max: int = 16 * 1024  # the rest of a longer line is dropped
+    spare: bool = False  # one worker is forked before it is needed; it takes what a bare fork does
     restart_delay_max_s: float = 10.0  # longest pause before a dead zygote is started again
     learn_delay_s: float = 1.0  # from learning of new imports to starting a zygote that has them
     learn_modules_min: int = 5  # new imports; fewer wait for more, or for the next start

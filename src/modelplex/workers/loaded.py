@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelplex.runtime import frames, imports
+from modelplex.workers import priority
 from modelplex.workers.cgroups import Cgroup
 from modelplex.workers.channel import Channel
 from modelplex.workers.errors import LoadFailed, OutOfMemory, TookTooMuch, WorkerDied
@@ -45,6 +46,7 @@ class Loaded:
         self._channel = Channel(self._on_frame, report_bytes_max)
         self._loading: asyncio.Future[frames.Frame] | None = None
         self._group = Cgroup(limits.cgroup / f"w{pid}") if limits.cgroup else None
+        self.steps: dict[str, float] = {}  # milliseconds of its fork, import and initialize
         self.left_bytes = 0  # of what it took, not given back by its end
 
     @property
@@ -86,8 +88,12 @@ class Loaded:
         self.attach(sock)
         self.confine(model.limit_bytes)
         order = load_order(model, image, self._limits, template=self.template)
+        priority.give_way(self.pid)
         frame = await self._ask(frames.LOAD, order)
-        self._loaded(frame.values())
+        priority.restore(self.pid)
+        values = frame.values()
+        self.steps |= values["steps"]
+        self._loaded(values)
         self.confine()
         return imports.unpack(frame.body)
 
@@ -95,6 +101,7 @@ class Loaded:
         """Has the image's function prepare an artifact in `folder`. Raises as `load`."""
         self.attach(sock)
         self.confine()
+        priority.give_way(self.pid)
         order = {"function": image.prepare, "code": str(image.code), "folder": str(folder)}
         await self._ask(frames.PREPARE, order)
 

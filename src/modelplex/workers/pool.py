@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
+_SPARE_DELAY_S = 0.05  # after a load, so that its first answer comes before another fork
 _RESTART_DELAY_S = 0.05  # first pause before a dead zygote is started again; doubles
 # Frameworks must not start threads in the zygote, and workers share the instance's vCPUs.
 _DEFAULTS = {
@@ -163,6 +164,7 @@ class Pool:
         async with self._fork(kind, model.name, zygote) as (process, sock):
             modules = await process.load(sock, model, self._image)
         self._learn(modules)
+        self._keep(self._provide(zygote))
         return process
 
     async def _prepare(self, name: str, folder: Path, zygote: Zygote) -> None:
@@ -251,13 +253,17 @@ class Pool:
         """From here on models are loaded from this one."""
         former, self._zygote = self._zygote, zygote
         self._changed.set()
+        self._keep(self._provide(zygote))
         if former is not None:
+            self._keep(self._nursery.forget(former.forker))
             former.retire()
         if zygote.exited.done():
             self._zygote_gone(zygote, zygote.exited)
 
     def _zygote_gone(self, zygote: Zygote, exited: asyncio.Future[ExitStatus]) -> None:
         self._zygotes.discard(zygote)
+        if not self._closed:
+            self._keep(self._nursery.forget(zygote.forker))
         if zygote is not self._zygote or self._closed:
             return
         log.warning("zygote.died", extra={"pid": zygote.pid, "status": str(exited.result())})
@@ -297,6 +303,20 @@ class Pool:
             log.error("zygote.refresh_failed", extra={"error": str(error)})
         finally:
             self._refreshing = False
+
+    async def _provide(self, zygote: Zygote) -> None:
+        """Have a worker forked before it is needed, when nothing else is being loaded."""
+        if not self._limits.spare:
+            return
+        await asyncio.sleep(_SPARE_DELAY_S)
+        if self._closed or zygote is not self._zygote:
+            return
+        if zygote.busy:  # the load under way sees to it
+            return
+        with contextlib.suppress(ForkerGone, LoadFailed):
+            await self._nursery.provide(zygote.forker)
+        if zygote is not self._zygote:
+            await self._nursery.forget(zygote.forker)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -46,6 +46,7 @@ class Worker(Loaded):
         self._answers: list[Answer] = []  # to the first, those that are there already
         self._free: asyncio.Future[None] | None = None  # for those who wait for their turn
         self._deadline = 0.0  # of the first
+        self.free_at = 0.0  # for its owner: when the turn of the first came, by the owner's clock
         self._watch: asyncio.TimerHandle | None = None  # not one for each request: see `_look`
         self._watch_at = 0.0
 
@@ -70,7 +71,10 @@ class Worker(Loaded):
         if len(self._calls) >= AHEAD_MAX:
             raise RuntimeError(f"{self!r} is asked to answer more than {AHEAD_MAX} batches at once")
         number = self._number = (self._number + 1) & 0xFFFFFFFF
-        parts = invocations.encode(number, batch, self._limits.body_bytes_max)
+        arena = self._channel.arena
+        parts = invocations.encode(number, batch, self._limits.body_bytes_max, arena)
+        if len(parts) > len(batch):  # a body stands by itself
+            self._channel.want_arena(self._is_busy)
         self.call(number, parts, timeout_s, done)
 
     def call(self, number: int, parts: list[frames.Data], timeout_s: float, done: Done) -> None:
@@ -110,6 +114,9 @@ class Worker(Loaded):
         return f"<Worker {self.pid} {self.name}: {state}>"
 
     def _on_frame(self, frame: frames.Frame) -> None:
+        if frame.kind == frames.SHARE_MEMORY:
+            self._channel.take_arena()
+            return
         if frame.kind != frames.ANSWER:
             super()._on_frame(frame)
             return
@@ -117,6 +124,8 @@ class Worker(Loaded):
         if not calls or frame.request != calls[0][0]:
             return
         answer = invocations.decode(frame)
+        if len(frame.body) > frames.JOIN_BYTES_MAX and self._channel.arena is None:
+            self._channel.want_arena(self._is_busy)
         if frame.left:
             self._answers.append(answer)
             return
@@ -128,6 +137,9 @@ class Worker(Loaded):
         elif self._free is not None:
             self._tell_free()
         done(answers)
+
+    def _is_busy(self) -> bool:
+        return bool(self._calls)
 
     def _begin(self, timeout_s: float) -> None:
         """The turn of the first batch has come."""

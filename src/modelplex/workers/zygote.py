@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelplex.runtime import frames, imports
+from modelplex.workers import priority
 from modelplex.workers.channel import Channel
 from modelplex.workers.errors import StartFailed
 from modelplex.workers.forker import Forker
@@ -73,6 +74,7 @@ class Zygote:
             "obey_permissions": self._limits.obey_permissions,
         }
         self._channel.send(frames.order(frames.START, 0, imports.pack(list(preload)), **values))
+        priority.give_way(self.pid)
         limit = self._limits.start_timeout_s
         waiting: list[asyncio.Future[Any]] = [self._started, self._process.exited]
         try:
@@ -92,6 +94,11 @@ class Zygote:
         finally:
             self._loading -= 1
             self._leave_if_idle()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being loaded from it."""
+        return self._loading > 0
 
     def retire(self) -> None:
         """Lets the zygote end as soon as nothing is loading from it; its workers live on."""
@@ -149,6 +156,7 @@ class Zygote:
         if frame.kind == frames.START_FAILED:
             await self.stop()
             raise StartFailed(values["reason"])
+        priority.restore(self.pid)
         self.base_bytes = resident_bytes(self.pid)
         log.info("zygote.ready", extra={"pid": self.pid, "threads": values["threads"]})
         return imports.unpack(frame.body)

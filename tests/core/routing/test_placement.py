@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelplex.core.routing.board import Board
 from modelplex.core.routing.placement import Placement, PlacementLimits, Shift, Site
 from modelplex.core.routing.rendezvous import ranked, slot_of
+from modelplex.core.routing.tally import Told
 
 A, B, C = IDS = ("i-a", "i-b", "i-c")
 MODELS = [f"m{number}" for number in range(120)]
@@ -338,7 +340,8 @@ STEPS = st.lists(
 
 def play(steps: list[tuple[str, object]], seed: int) -> list[list[str]]:
     """Every choice of a history, each checked."""
-    placement = Placement(PlacementLimits(models_max=4))
+    board = Board(memoryview(bytearray(256))) if seed % 2 else None
+    placement = Placement(PlacementLimits(models_max=4, gateways=1 + seed % 2), board)
     draw = random.Random(seed)
     now, open_requests, choices = 0.0, list[tuple[str, str]](), list[list[str]]()
     sites: list[Site] = []
@@ -353,11 +356,13 @@ def play(steps: list[tuple[str, object]], seed: int) -> list[list[str]]:
                 choices.append(list(chosen))
                 check(chosen, sites)
                 if chosen:
+                    assert board or placement._choose(model, now) == chosen  # the long way, too
                     placement.sent(model, chosen[0], now)
                     open_requests.append((model, chosen[0]))
             case "answer", str() if open_requests:
                 model, site = open_requests.pop(draw.randrange(len(open_requests)))
-                placement.answered(model, site, now, value, draw.random())
+                told = Told(draw.random() * 20, draw.random()) if board else None
+                placement.answered(model, site, now, value, draw.random(), told=told)
             case "lose", str():
                 placement.lost(value)
             case "wait", float():
@@ -365,7 +370,7 @@ def play(steps: list[tuple[str, object]], seed: int) -> list[list[str]]:
                 placement.sweep(now)
     for model, site in open_requests:
         placement.answered(model, site, now, "", 0.0)
-    assert placement._in_flight == 0
+    assert all(place.in_flight == 0 for place in placement._places.values())
     return choices
 
 

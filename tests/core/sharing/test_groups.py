@@ -29,6 +29,7 @@ LIMITS = Limits(
     tenure_max_s=0.0,
     models_per_worker=3,
     patience_s=0.1,
+    queue_wait_max_s=1e9,
 )
 
 

@@ -19,7 +19,8 @@ from modelplex.aws.errors import InternalDependencyException, InternalFailure, V
 from modelplex.aws.locations import FileLocation, Location, S3Location, join, parse_model_data_url
 from modelplex.core.keys import key_of
 from modelplex.instance.artifacts import places
-from modelplex.instance.artifacts.disk import Artifacts, Download, Prepare, Stopped, Unprepared
+from modelplex.instance.artifacts.disk import Artifacts, Prepare, Unprepared
+from modelplex.instance.artifacts.opening import Download, Here, Stopped
 from modelplex.instance.artifacts.store import FetchFailure, Store
 from modelplex.instance.spec import StoreKeys
 from modelplex.settings import Settings
@@ -57,7 +58,8 @@ def make(tmp_path: Path) -> Make:
         files = Store(StoreKeys("http://127.0.0.1:1", "us-west-2", **KEYS), (tmp_path,))
         settings = Settings.from_document(limits)
         disk = tmp_path / "disk"
-        artifacts = Artifacts(disk, store or files, locate, settings, share=share, prepare=prepare)
+        source = Here(store or files)
+        artifacts = Artifacts(disk, source, locate, settings, share=share, prepare=prepare)
         artifacts.recover()
         return artifacts
 

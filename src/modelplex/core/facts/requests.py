@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelplex.core import estimates, failures
+from modelplex.core import estimates, failures, overload
 from modelplex.core.advance import advance
 from modelplex.core.dispatch import forward, forward_queued, proceed, quit_lines, take_turns, takes
 from modelplex.core.events import Abandoned, Answered, Cancel, Reason, Refusal, Reject
@@ -35,17 +35,14 @@ def _refusal(here: Holdings, model: Model, now: float) -> tuple[Refusal, object,
     """Why a request is refused at once, with what the shell said of it, and when to come back."""
     if model.pause is not None and model.is_refused(now):
         return model.pause.refusal, model.pause.failure, estimates.until_tried_s(here, model, now)
-    if len(here.requests.waiting) >= here.limits.queue_max:
-        return Refusal.QUEUE_FULL, None, estimates.until_calm_s(here)
-    if len(model.queue) >= (model.rule.queue_max or here.limits.queue_per_model_max):
-        return Refusal.QUEUE_FULL, None, estimates.until_room_s(here, model, now)
-    return None
+    return overload.refusal(here, model, now)
 
 
 def _let_wait(here: Holdings, request: int, model: Model, now: float) -> None:
     here.requests.enqueue(request, model, now)
     if model.state is State.LOADED:
         forward_queued(here, model, now)
+        overload.watch(here, model)
         return
     here.requests.await_load(request, now)
     if here.call_for(model):
@@ -71,6 +68,8 @@ def _answered(here: Holdings, request: int, now: float) -> None:
         model.pause = None
         model.usage.handled(now - began)
         here.past.handled(now - began)
+        if here.limits.concurrency == 1:
+            model.next_begins(now)
         if model.state is State.DRAINING:
             here.unload_if_drained(model)
         else:
@@ -106,7 +105,12 @@ def _abandoned(here: Holdings, request: int, now: float) -> None:
 
 
 def expire(here: Holdings, now: float) -> None:
-    """Refuse those whose model did not come in time, and give up work that takes too long."""
+    """Refuse those whose model or worker did not come in time, and give up work that takes too
+    long.
+    """
+    for model in overload.refuse_late(here, now):
+        quit_lines(here, model)
+        _rest(here, model, now)
     for request in here.requests.overdue(now):
         model = here.requests.leave(request)
         model.promised = True  # it was told to come back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelplex.core import failures, protection, quarantine, room
+from modelplex.core import failures, overload, protection, quarantine, room
 from modelplex.core.dispatch import forward_queued
 from modelplex.core.events import Crashed, Loaded, Moved, OutOfMemory, Refusal
 from modelplex.core.holdings import Holdings
@@ -29,6 +29,7 @@ def loaded(here: Holdings, fact: Loaded, now: float) -> None:
     here.requests.loaded(model)
     succession.loaded(here, model)
     forward_queued(here, model, now)
+    overload.watch(here, model)
 
 
 def out_of_memory(here: Holdings, fact: OutOfMemory, now: float) -> None:

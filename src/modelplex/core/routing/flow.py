@@ -8,29 +8,34 @@ from math import exp
 class Flow:
     """A sum in which everything loses 63 % of its weight in every window."""
 
-    __slots__ = ("_at", "_sum", "_window_s")
+    __slots__ = ("_at", "_sum_s", "_window_s")
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._sum = 0.0
+        self._sum_s = 0.0
         self._at = 0.0
 
-    def add(self, work_s: float, now: float) -> None:
-        """So many seconds of work have come in."""
-        passed_s = now - self._at
-        if passed_s > 0:
-            self._sum *= exp(-passed_s / self._window_s)
+    def add(self, work_s: float, now: float) -> float:
+        """So many seconds of work have come in; the new rate."""
+        window_s = self._window_s
+        if now > self._at:
+            self._sum_s *= exp((self._at - now) / window_s)
             self._at = now
-        self._sum += work_s
+        self._sum_s += work_s
+        return self._sum_s / window_s
 
     def rate(self, now: float) -> float:
         """Seconds of work per second."""
-        return self._left(now) / self._window_s
+        window_s = self._window_s
+        if now > self._at:
+            return self._sum_s * exp((self._at - now) / window_s) / window_s
+        return self._sum_s / window_s
 
-    def join(self, other: Flow) -> None:
-        """What has come in there has come in here."""
-        self.add(other._left(self._at), max(self._at, other._at))
+    def last(self) -> float:
+        """The rate as of the last addition."""
+        return self._sum_s / self._window_s
 
-    def _left(self, now: float) -> float:
-        passed_s = now - self._at
-        return self._sum * exp(-passed_s / self._window_s) if passed_s > 0 else self._sum
+    def set(self, rate: float, now: float) -> None:
+        """Somebody who sees more of it says that this is the rate now."""
+        self._sum_s = rate * self._window_s
+        self._at = now

@@ -7,8 +7,11 @@ and withdraws from the last of them when it has been calm for a while; the copie
 by eviction.
 
 Several gateways do not talk to each other. They agree on the order, hence on where nearly every
-model is; each measures only the load that it carries itself, so that they may differ in whom they
-call overloaded and in how many copies a hot model has: always the first ones of the same order.
+model is, and every answer says what its instance and its model there get from all gateways
+together (`core/routing/tally.py`): so they agree on who is overloaded and on how many copies a hot
+model has, always the first ones of the same order, as far as each was told of late. And they share
+a board (`core/routing/board.py`) that says where a model was sent when the first of its order had
+too much, or before it had.
 
 Nothing here is random and `now` is an argument: the same facts lead to the same choices.
 """
@@ -19,15 +22,17 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 
-from modelplex.core.routing.flow import Flow
+from modelplex.core.routing.board import Board, key_of
 from modelplex.core.routing.rendezvous import ranked
+from modelplex.core.routing.tally import Told
 from modelplex.core.routing.variants import tier
 from modelplex.core.routing.whereabouts import Copy, Known, Place, Site
 
 __all__ = ["Placement", "PlacementLimits", "Shift", "Site"]
 
+_ASK_S = 5.0  # how often a gateway looks whether others have the same model elsewhere
 _CALM = 0.5  # of the target utilisation: with so little per copy there are too many
 
 
@@ -45,6 +50,7 @@ class PlacementLimits:
     window_s: float = 3.0  # how far back work is looked at
     hold_s: float = 30.0  # a copy is given up when it was not needed for so long
     models_max: int = 100_000  # remembered; the one that was not asked for longest is forgotten
+    gateways: int = 1  # that share the traffic: each sees so small a part of what is in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +64,26 @@ class Shift:
 
 
 class Placement:
-    """Of one variant. The one who sends the requests tells what becomes of them."""
+    """Of one variant. The one who sends the requests tells what becomes of them.
 
-    def __init__(self, limits: PlacementLimits | None = None) -> None:
+    `board` is shared with other gateways' placements of the variant, for which all have one `name`;
+    `now` is then of one clock for all.
+    """
+
+    def __init__(
+        self, limits: PlacementLimits | None = None, board: Board | None = None, name: str = ""
+    ) -> None:
         self._limits = limits or PlacementLimits()
+        self._board = board
+        self._name = name
+        self._marks: dict[int, Place] = {}
         self._places: dict[str, Place] = {}
         self._models: OrderedDict[str, Known] = OrderedDict()  # longest not asked for first
         self._spread: dict[str, Known] = {}  # those that want several copies
         self._orders: dict[int, list[str]] = {}  # slot -> ids, the usable ones first
         self._usable = 0
-        self._in_flight = 0  # of the usable places together
-        self._flow = Flow(self._limits.window_s)
+        self._version = 0  # of what is known by `update`
+        self._elsewhere = 1 - 1 / self._limits.gateways  # the share of other gateways
 
     def update(self, sites: Sequence[Site]) -> None:
         """These are the instances now. What is known of those that stay is kept.
@@ -91,12 +106,12 @@ class Placement:
 
     def choose(self, model: str, now: float) -> list[str]:
         """The instances' ids, the one to try first, first; the list is not to be changed."""
-        if not self._places:
-            return []
-        known = self._model(model)
-        order = self._order(known.slot)
-        first = self._pick(known, order, now)
-        return order if order[0] == first else [first, *[each for each in order if each != first]]
+        known = self._models.get(model)
+        if known is not None and known.version == self._version and known.wanted == 1:
+            home = known.home
+            if home is not None and home.is_warm(now) and now < known.ask_at:
+                return known.order  # nearly always: no need to look further
+        return self._choose(model, now) if self._places else []
 
     def sent(self, model: str, site: str, now: float) -> Shift | None:
         """A request goes there; returns whether the model's load changes its number of copies."""
@@ -110,33 +125,49 @@ class Placement:
             copy.idle_s = now - copy.last_at
         copy.in_flight += 1
         copy.last_at = now
-        self._carry(place, known.handle_s, now)
-        known.flow.add(known.handle_s, now)
+        place.in_flight += 1
+        place.flow.add(known.handle_s, now)
+        erlangs = copy.flow.add(known.handle_s, now)
+        if known.wanted == 1 and len(known.copies) == 1 and erlangs <= self._limits.utilisation:
+            return None
         return self._resize(model, known, now)
 
-    def answered(self, model: str, site: str, now: float, start: str, handle_s: float) -> None:
+    def answered(
+        self,
+        model: str,
+        site: str,
+        now: float,
+        start: str,
+        handle_s: float,
+        *,
+        told: Told | None = None,
+    ) -> None:
         """The request has left that instance.
 
         `start` is what the model was found as: "warm", "disk", "cold", or "" if that is not known
         as it failed to load or nobody waited for the answer. `handle_s` was spent in the handler.
+        `told` is what the instance said of all that comes to it; None: there was no answer.
         """
         place = self._places.get(site)
         if place is None:
             return
         place.in_flight = max(0, place.in_flight - 1)
-        if place.usable:
-            self._in_flight = max(0, self._in_flight - 1)
+        if told is not None:
+            place.hear(told.load, now)
         known = self._models.get(model)
         copy = known.copy_at(place) if known else None
         if known is None or copy is None:
             return
         copy.in_flight = max(0, copy.in_flight - 1)
+        if told is not None:
+            copy.flow.set(told.erlangs, now)
         if not start:
             self._failed(known, copy, now)
             return
         if copy.idle_s and copy.life == place.life:  # else nothing could have been kept, or lost
             place.learn(copy.idle_s, start == "warm")
         copy.life = place.life
+        copy.hearsay = False
         copy.last_at = now
         copy.idle_s = 0.0
         known.handle_s += (handle_s - known.handle_s) * (0.2 if known.handle_s else 1.0)
@@ -151,6 +182,35 @@ class Placement:
         shifts = [self._resize(model, known, now) for model, known in list(self._spread.items())]
         return [shift for shift in shifts if shift]
 
+    def _choose(self, model: str, now: float) -> list[str]:
+        known = self._model(model)
+        order = self._order(known.slot)
+        if self._board is None:
+            first = self._pick(known, order, now)
+            known.ask_at = inf
+        else:
+            first = self._pick_together(self._board, known, order, now)
+        if first != order[0]:
+            return [first, *[each for each in order if each != first]]
+        known.home, known.order = known.copy_at(self._places[first]), order
+        known.version = self._version
+        return order
+
+    def _pick_together(self, board: Board, known: Known, order: list[str], now: float) -> str:
+        """Where other gateways have sent it lately counts like what was sent from here."""
+        if now < known.ask_at and any(copy.is_here(now) for copy in known.copies):
+            return self._pick(known, order, now)
+        if found := board.find(known.key):
+            mark, at = found
+            place = self._marks.get(mark)
+            if place is not None and place.usable and now - at <= place.keeps_s:
+                known.hear(place, at, now)
+        first = self._pick(known, order, now)
+        if known.wanted == 1:
+            board.note(known.key, self._places[first].mark, now)
+        known.ask_at = now + _ASK_S
+        return first
+
     def _pick(self, known: Known, order: list[str], now: float) -> str:
         here = [copy for copy in known.copies if copy.is_here(now)]
         if not here:
@@ -164,7 +224,15 @@ class Placement:
             taken = [copy.place.id for copy in here]
             if another := self._first_free(order, now, taken):
                 return another
-        return min(warm[: known.wanted], key=_pressure).place.id
+        return min(warm[: known.wanted], key=lambda copy: self._pressure(copy, now)).place.id
+
+    def _pressure(self, copy: Copy, now: float) -> tuple[float, float, int]:
+        """What a request would wait for: those for the model there, then all there.
+
+        Of other gateways' requests there are on average as many in flight as they bring erlangs.
+        """
+        erlangs = copy.flow.rate(now)
+        return copy.in_flight + self._elsewhere * erlangs, erlangs, copy.place.in_flight
 
     def _stay(self, here: list[Copy], order: list[str], now: float) -> str:
         """Where it is: at the first warm copy, else where it is being loaded.
@@ -176,7 +244,9 @@ class Placement:
         if len(here) > 1:
             copy = next((each for each in here if each.is_warm(now)), copy)
         site = copy.place.id
-        if site == order[0] or not (copy.is_warm(now) and self._overloaded(copy.place, now)):
+        if site == order[0] or copy.hearsay or not copy.is_warm(now):
+            return site
+        if not self._overloaded(copy.place, now):
             return site
         return self._first_free(order[: order.index(site)], now) or site
 
@@ -189,22 +259,15 @@ class Placement:
 
     def _overloaded(self, place: Place, now: float) -> bool:
         limits = self._limits
-        load = place.in_flight + place.flow.rate(now)
+        load = place.load(now)
         if load <= limits.quiet_load:
             return False
-        total = self._in_flight + self._flow.rate(now)
+        total = sum([each.load(now) for each in self._places.values() if each.usable])
         return load > (1 + limits.imbalance) * total / self._usable
-
-    def _carry(self, place: Place, work_s: float, now: float) -> None:
-        place.in_flight += 1
-        place.flow.add(work_s, now)
-        if place.usable:
-            self._in_flight += 1
-            self._flow.add(work_s, now)
 
     def _resize(self, model: str, known: Known, now: float) -> Shift | None:
         before = known.wanted
-        erlangs = known.flow.rate(now)
+        erlangs = known.erlangs(now)
         if before == 1 and erlangs <= self._limits.utilisation:
             return None
         known.wanted = self._fitting(known, erlangs, now)
@@ -228,14 +291,15 @@ class Placement:
         """Forget a copy that did not come about; with others there, those do for a while."""
         if copy.in_flight or copy.is_warm(now):
             return
-        known.copies.remove(copy)
+        known.remove(copy)
         if known.wanted > 1:
             known.spread_after = now + self._limits.hold_s
 
     def _model(self, model: str) -> Known:
         known = self._models.get(model)
         if known is None:
-            known = self._models[model] = Known(model, self._limits.window_s)
+            key = key_of(self._name, model) if self._board else 0
+            known = self._models[model] = Known(model, self._limits.window_s, key)
             if len(self._models) > self._limits.models_max:
                 forgotten, _ = self._models.popitem(last=False)
                 self._spread.pop(forgotten, None)
@@ -257,13 +321,11 @@ class Placement:
 
     def _use(self, places: Sequence[Place]) -> None:
         self._orders.clear()
+        self._marks = {place.mark: place for place in self._places.values()}
+        self._version += 1
         self._usable = len(places)
-        self._in_flight = 0
-        self._flow = Flow(self._limits.window_s)
         for place in places:
             place.usable = True
-            self._in_flight += place.in_flight
-            self._flow.join(place.flow)
 
 
 def _best(places: Iterable[Place]) -> list[Place]:
@@ -271,8 +333,3 @@ def _best(places: Iterable[Place]) -> list[Place]:
     every = list(places)
     best = min([tier(place.site) for place in every], default=0)
     return [place for place in every if tier(place.site) == best]
-
-
-def _pressure(copy: Copy) -> tuple[int, int]:
-    """What a request would have to wait for: those for the model there, then all there."""
-    return copy.in_flight, copy.place.in_flight

@@ -51,6 +51,8 @@ def choose_variant(variants: Sequence[V], target_variant: str | None, draw: floa
             if variant.name == target_variant:
                 return variant
         raise UnknownVariant(target_variant)
+    if len(variants) == 1:
+        return variants[0]
     eligible = [variant for variant in variants if variant.weight > 0]
     if not eligible:
         return variants[int(draw * len(variants))]

@@ -4,7 +4,7 @@ belongs to the name (requests, rules, promises) is handed over.
 
 from __future__ import annotations
 
-from modelplex.core import events, protection
+from modelplex.core import events, overload, protection
 from modelplex.core.dispatch import forward_queued, quit_lines, refuse_queue
 from modelplex.core.events import Reason
 from modelplex.core.holdings import Holdings
@@ -100,5 +100,6 @@ def hand_over(here: Holdings, old: Model, new: Model) -> None:
         for request in moved:
             here.requests.deadlines.pop(request, None)
         forward_queued(here, new, here.now)
+        overload.watch(here, new)
     elif moved:
         here.call_for(new)

@@ -9,27 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from modelplex.archives import unpack
 from modelplex.archives.tree import Bounds, Overran, Refused, taken_bytes
 from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
-from modelplex.aws.locations import FileLocation, S3Location
+from modelplex.aws.locations import FileLocation, Location, S3Location
 from modelplex.core.keys import name_of, version_of
+from modelplex.instance.artifacts.opening import Download, Opened, Source, Stopped
 from modelplex.instance.artifacts.places import Found, Places, Record, remove
-from modelplex.instance.artifacts.store import (
-    Artifact,
-    FetchFailure,
-    Store,
-    Unavailable,
-    unavailable,
-)
+from modelplex.instance.artifacts.store import FetchFailure, Unavailable, unavailable
 from modelplex.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,12 +29,6 @@ log = logging.getLogger(__name__)
 TRIES_MAX = 3  # of a whole download, beside the store's own retries and resumptions
 PAUSE_S = 0.5  # before the second try; twice that before the third
 GROWTH_MIN, GROWTH_MAX = 1.25, 4.0  # of a limit that was too small
-
-Location = S3Location | FileLocation
-
-
-class Stopped(Exception):
-    """The download was stopped from outside."""
 
 
 class Unprepared(Exception):
@@ -52,42 +38,13 @@ class Unprepared(Exception):
 Prepare = Callable[[str, Path], None]  # a model's name, and the folder of its artifact
 
 
-@dataclass(slots=True)
-class Download:
-    """One fetch under way: what has arrived, and the switch that stops it."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    archive_bytes: int = 0
-    received_bytes: int = 0
-    content: str = ""  # the SHA-256 of all that was received, once it is whole
-
-    def metered(self, artifact: Artifact) -> Iterator[bytes]:
-        """The artifact's chunks, counted. Raises Stopped."""
-        self.archive_bytes, self.received_bytes = artifact.size, 0
-        digest = hashlib.sha256()
-        for chunk in artifact.chunks:
-            if self.stop.is_set():
-                raise Stopped
-            self.received_bytes += len(chunk)
-            digest.update(chunk)
-            yield chunk
-        self.content = digest.hexdigest()
-
-    def estimate(self, limit_bytes: int, reached_bytes: int) -> int:
-        """How large a limit to try next: what the rest should come to, within a factor of four."""
-        share = self.received_bytes / self.archive_bytes if self.archive_bytes else 1.0
-        whole = reached_bytes / max(share, 0.01)
-        bounded = min(max(whole, GROWTH_MIN * limit_bytes), GROWTH_MAX * limit_bytes)
-        return max(int(bounded), reached_bytes)
-
-
 class Artifacts:
     """The disk of one instance. `fetch` and `drop` block: call them in a thread."""
 
     def __init__(
         self,
         folder: Path,
-        store: Store,
+        store: Source,
         locate: Callable[[str], Location],
         limits: Settings,
         *,
@@ -135,7 +92,7 @@ class Artifacts:
             self._places.settle(work, record)
             return record.found
         except Overran as error:
-            raise Overran(download.estimate(limit_bytes, error.needed_bytes)) from None
+            raise Overran(_estimate(download, limit_bytes, error.needed_bytes)) from None
         except OSError as error:
             raise FetchFailure(_disk_failure(model, error)) from error
         finally:
@@ -181,8 +138,10 @@ class Artifacts:
     ) -> Record:
         remove(work)
         work.mkdir(mode=0o700)
+        began = time.perf_counter()
         artifact = self._store.open(location)
-        with contextlib.closing(artifact.chunks):
+        download.open_s = time.perf_counter() - began
+        with contextlib.closing(artifact):
             if (wanted := version_of(model)) and artifact.version != wanted:
                 raise FetchFailure(_replaced(location, wanted, artifact.version))
             try:
@@ -203,7 +162,7 @@ class Artifacts:
             bucket=artifact.bucket,
         )
 
-    def _link(self, artifact: Artifact, work: Path) -> Found | None:
+    def _link(self, artifact: Opened, work: Path) -> Found | None:
         """Of what is here already, if the store says that it is the same; else None."""
         known = self._places.known((artifact.bucket, artifact.version, artifact.size))
         if known and self._places.join(work, known.content):
@@ -211,11 +170,13 @@ class Artifacts:
         return None
 
     def _make(
-        self, model: str, artifact: Artifact, work: Path, limit_bytes: int, download: Download
+        self, model: str, artifact: Opened, work: Path, limit_bytes: int, download: Download
     ) -> Found:
         folder = work / ("unpacked" if self._share else "model")
         bounds = self._bounds(artifact.size, limit_bytes)
-        disk_bytes = unpack.unpack(download.metered(artifact), folder, bounds)
+        began = time.perf_counter()
+        disk_bytes = artifact.unpack(folder, bounds, download)
+        download.unpack_s = time.perf_counter() - began
         content = download.content if self._share else ""
         if not (content and self._places.join(work, content)):
             disk_bytes = self._prepared(model, folder, disk_bytes, limit_bytes)
@@ -248,6 +209,14 @@ class Artifacts:
         except ValueError:
             return False
         return same and bool(record.content) == self._share
+
+
+def _estimate(download: Download, limit_bytes: int, reached_bytes: int) -> int:
+    """How large a limit to try next: what the rest should come to, within a factor of four."""
+    share = download.received_bytes / download.archive_bytes if download.archive_bytes else 1.0
+    whole = reached_bytes / max(share, 0.01)
+    bounded = min(max(whole, GROWTH_MIN * limit_bytes), GROWTH_MAX * limit_bytes)
+    return max(int(bounded), reached_bytes)
 
 
 def _replaced(location: Location, wanted: str, there: str) -> ServiceError:

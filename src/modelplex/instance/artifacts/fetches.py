@@ -15,7 +15,8 @@ from modelplex.archives.tree import Overran
 from modelplex.aws.errors import InternalFailure
 from modelplex.core import events
 from modelplex.core.events import Fact
-from modelplex.instance.artifacts.disk import Artifacts, Download, Stopped
+from modelplex.instance.artifacts.disk import Artifacts
+from modelplex.instance.artifacts.opening import Download, Stopped
 from modelplex.instance.artifacts.store import FetchFailure
 from modelplex.instance.calls import Work
 from modelplex.instance.logs.history import History
@@ -64,7 +65,7 @@ class Fetches:
             work.fetch_ended = self._clock()
             del self._downloads[model]
         seconds = work.fetch_ended - work.fetch_began
-        self._history.fetched(model, found.disk_bytes, seconds)
+        self._history.fetched(model, found.disk_bytes, seconds, download.steps())
         alone = self._alone(model)
         return events.Fetched(model, found.disk_bytes, found.content, found.version, alone)
 

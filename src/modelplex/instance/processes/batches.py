@@ -6,20 +6,23 @@ the others gather. So batches grow with the load, and are of one where there is 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 from modelplex.workers.errors import NotBegun, WorkerDied
-from modelplex.workers.invocations import settle
 from modelplex.workers.worker import Answer, Invocation, Worker
 
+Done = Callable[[Answer | WorkerDied], None]
 
-class _Waiting(NamedTuple):
+
+class Place(NamedTuple):
+    """One request's, in the line of its worker."""
+
     invocation: Invocation
     timeout_s: float
-    call: asyncio.Future[Answer]
+    done: Done
 
 
 class Batches:
@@ -28,29 +31,33 @@ class Batches:
     def __init__(self, batch_max: int, bytes_max: int) -> None:
         self._batch_max = batch_max
         self._bytes_max = bytes_max
-        self._lines: dict[Worker, deque[_Waiting]] = {}  # of workers that have a batch to answer
+        self._lines: dict[Worker, deque[Place]] = {}  # of workers that have a batch to answer
 
-    async def invoke(self, worker: Worker, invocation: Invocation, timeout_s: float) -> Answer:
-        """As `Worker.invoke`: the answer to one request, which may be one of many at the handler.
-
-        Raises WorkerDied, TimedOut, NotBegun.
+    def submit(self, worker: Worker, invocation: Invocation, timeout_s: float, done: Done) -> Place:
+        """Has one request answered, which may be one of many at the handler; `done` hears of it
+        later, once: its answer, or WorkerDied, TimedOut, NotBegun.
         """
-        call: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        line = self._lines.setdefault(worker, deque())
-        line.append(_Waiting(invocation, timeout_s, call))
+        place = Place(invocation, timeout_s, done)
+        self._lines.setdefault(worker, deque()).append(place)
         if not worker.busy:
             self._submit(worker)
-        return await call
+        return place
+
+    def withdraw(self, worker: Worker, place: Place) -> bool:
+        """Takes out a request whose client has gone; False if the handler has it already."""
+        line = self._lines.get(worker, ())
+        for at, each in enumerate(line):
+            if each is place:
+                del self._lines[worker][at]
+                return True
+        return False
 
     def _submit(self, worker: Worker) -> None:
         """Have the worker answer those that wait now, as far as they fit."""
         line = self._lines[worker]
-        batch: list[_Waiting] = []
+        batch: list[Place] = []
         room = self._bytes_max
         while line and len(batch) < self._batch_max:
-            if line[0].call.done():  # its client has gone
-                line.popleft()
-                continue
             room -= len(line[0].invocation.body)
             if batch and room < 0:
                 break
@@ -63,12 +70,12 @@ class Batches:
         worker.submit([each.invocation for each in batch], limit_s, done)
 
     def _answered(
-        self, worker: Worker, batch: list[_Waiting], outcome: list[Answer] | WorkerDied
+        self, worker: Worker, batch: list[Place], outcome: list[Answer] | WorkerDied
     ) -> None:
         for at, each in enumerate(batch):
-            settle(each.call, outcome if isinstance(outcome, WorkerDied) else [outcome[at]])
+            each.done(outcome if isinstance(outcome, WorkerDied) else outcome[at])
         if isinstance(outcome, WorkerDied):
             for left in self._lines.pop(worker, ()):
-                settle(left.call, NotBegun(str(outcome)))
+                left.done(NotBegun(str(outcome)))
         else:
             self._submit(worker)

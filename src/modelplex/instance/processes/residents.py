@@ -121,7 +121,8 @@ class Residents:
             work.load_ended = self._clock()
             del self._loads[model]
         size = await self._adopt(model, worker)
-        self._history.loaded(model, size, work.load_ended - work.load_began, worker.pid)
+        seconds, steps = work.load_ended - work.load_began, getattr(worker, "steps", {})
+        self._history.loaded(model, size, seconds, worker.pid, steps)
         return events.Loaded(model, size)
 
     def cancel(self, model: str) -> None:
