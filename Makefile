@@ -22,12 +22,12 @@ check: setup  # format, lint, types, and how long our functions are
 	.venv/bin/python scripts/shape.py
 
 bench: setup  # benchmarks/README.md says what is measured; a result in benchmarks/results
+	@scripts/setup.sh bench
 	.venv/bin/python -m benchmarks
 
-peers: setup  # Multi Model Server with two frameworks, which benchmarks/model_server.py runs; needs Java
-	.venv/bin/python -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+peers: setup  # the servers of other people that the benchmarks compare with; two of them need Java
+	scripts/peers.sh $(PEERS)
 
 clean:  # all that was made here, the demo's data included
-	rm -rf .venv .venv-peers .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-peer-* .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

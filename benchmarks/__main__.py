@@ -14,7 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, crowd, cycles, density, images, model_server, mxnet, policies, warm
+from benchmarks import (
+    bodies,
+    burst,
+    cold,
+    connections,
+    crowd,
+    cycles,
+    density,
+    gateways,
+    images,
+    model_server,
+    mxnet,
+    policies,
+    soak,
+    stress,
+    warm,
+)
+from benchmarks.path import command as path
 
 ALWAYS: dict[str, Callable[[], str]] = {
     "model_server": model_server.run,
@@ -25,9 +42,16 @@ ALWAYS: dict[str, Callable[[], str]] = {
 BY_NAME: dict[str, Callable[[Sequence[str]], str]] = {  # with options of their own
     "policies": lambda _: policies.run(),
     "density": density.run,
+    "burst": burst.run,
     "crowd": crowd.run,
     "mxnet": mxnet.run,
     "images": images.run,
+    "stress": stress.run,
+    "path": path.run,
+    "bodies": bodies.run,
+    "gateways": gateways.run,
+    "soak": soak.run,
+    "connections": connections.run,
 }
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("uvloop", "httptools", "obstore", "boto3")

@@ -27,11 +27,11 @@ from typing import NamedTuple
 
 from modelplex.http.client import Client
 from modelplex.instance import spec as specs
-from modelplex.instance.calls import Call
 from modelplex.instance.life import Instance
 from modelplex.settings import Settings
 from modelplex.workers.process import pss_bytes
 from modelplex.workers.worker import Invocation
+from tests.support import asking
 from tests.support.models import make_archive
 from tests.support.processes import free_port
 
@@ -197,15 +197,10 @@ async def _ask_all(instance: Instance, names: list[str]) -> None:
     async def ask() -> None:
         for name in left:
             assert instance.agent is not None
-            call = Call(name, time.monotonic())
-            answer = await instance.agent.requests.invoke(call, Invocation([], BODY), _nobody)
+            answer, _ = await asking.ask(instance.agent, name, Invocation([], BODY))
             assert answer.status == 200, bytes(answer.body)
 
     await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-
-
-async def _nobody(_: bytes) -> None:
-    """Hears that a request waits."""
 
 
 async def _unload(instance: Instance, kept: int) -> Memory:

@@ -30,12 +30,11 @@ from typing import Any, NamedTuple
 from modelplex.images import build
 from modelplex.images.store import BuiltImage, ImageStore
 from modelplex.instance import spec as specs
-from modelplex.instance.calls import Call
 from modelplex.instance.life import Instance
 from modelplex.settings import Settings
 from modelplex.workers.process import pss_bytes
 from modelplex.workers.worker import Invocation
-from tests.support import builtin
+from tests.support import asking, builtin
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "notebook"
@@ -224,16 +223,11 @@ async def _ask(instance: Instance, model: str, start: str) -> float:
     assert instance.agent is not None
     picture = Invocation([(b"content-type", b"application/x-image")], _PICTURE)
     began = time.perf_counter()
-    call = Call(f"{model}.tar.gz", time.monotonic())
-    answer = await instance.agent.requests.invoke(call, picture, _nobody)
+    answer, call = await asking.ask(instance.agent, f"{model}.tar.gz", picture)
     took = (time.perf_counter() - began) * 1000
     assert answer.status == 200, bytes(answer.body)
     assert call.start == start, call
     return took
-
-
-async def _nobody(_: bytes) -> None:
-    """Hears that a request waits."""
 
 
 def _size_mib(folder: Path) -> float:

@@ -75,9 +75,18 @@ def wrk(url: str, headers: list[str], body: bytes, connections: int, seconds: in
             name, value = header.split(": ", 1)
             lines.append(f"wrk.headers[{name!r}] = {value!r}")
         script.write_text("\n".join(lines))
-        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-        argv += ["-s", str(script), url]
-        output = subprocess.run(argv, capture_output=True, check=True).stdout
+        return parsed(replay(url, script, connections, seconds))
+
+
+def replay(url: str, script: Path, connections: int, seconds: int) -> bytes:
+    """What `wrk -t1` printed, asking as a Lua script says."""
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    argv += ["-s", str(script), url]
+    return subprocess.run(argv, capture_output=True, check=True).stdout
+
+
+def parsed(output: bytes) -> Load:
+    """What `wrk` saw; AssertionError with all it printed if any answer was not a success."""
     rate = _RATE.search(output)
     assert rate is not None, output
     assert not _FAILED.search(output), output.decode()

@@ -16,7 +16,7 @@ compile() { # FROM TO [option...]
     echo "$from -> $to"
     "$tools/bin/uv" pip compile "$from" --output-file "$to" --quiet --no-config \
         --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras \
-        --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+        --python-version 3.11 --python-platform "${PLATFORM:-x86_64-manylinux_2_28}" \
         --custom-compile-command scripts/pin.sh "$@"
 }
 
@@ -29,6 +29,12 @@ compile requirements/mms.in requirements/mms.txt "$@"
 compile requirements/aws.in requirements/aws.txt "$@"
 compile requirements/byoc.in examples/byoc/container/requirements.txt "$@"
 compile requirements/peers.in requirements/peers.txt "$@"
+compile requirements/bench.in requirements/bench.txt "$@"
+for peer in mlserver litserve ray; do
+    compile "requirements/peer-$peer.in" "requirements/peer-$peer.txt" "$@"
+done
+# Its wheel wants a newer C library than the others.
+PLATFORM=x86_64-manylinux_2_36 compile requirements/peer-triton.in requirements/peer-triton.txt "$@"
 compile src/modelplex/images/builtin/python/requirements.in \
     src/modelplex/images/builtin/python/requirements.txt "$@"
 compile src/modelplex/images/builtin/sklearn/requirements.in \
@@ -42,6 +48,8 @@ compile src/modelplex/images/builtin/onnx/requirements.in \
 # The CPU build of PyTorch is on no public index of pip's own: where it is, PIP_FIND_LINKS says.
 compile src/modelplex/images/builtin/pytorch/requirements.in \
     src/modelplex/images/builtin/pytorch/requirements.txt \
+    ${PIP_FIND_LINKS:+--find-links "$PIP_FIND_LINKS"} "$@"
+compile requirements/peer-torchserve.in requirements/peer-torchserve.txt \
     ${PIP_FIND_LINKS:+--find-links "$PIP_FIND_LINKS"} "$@"
 compile src/modelplex/images/builtin/mxnet/requirements.in \
     src/modelplex/images/builtin/mxnet/requirements.txt "$@"
