@@ -13,7 +13,9 @@ import uvloop
 from modelplex.core.routing.board import Board
 from modelplex.gateway import app
 
-GARBAGE = 10_000  # objects between two collections; requests make few that are in a cycle
+# Objects between two collections, and how many of those a thorough one takes: requests make few
+# cycles, and what workers and connections leave behind is not small.
+GARBAGE = 10_000, 3, 2
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
     given = parser.parse_args()
     app.die_with_parent()
     gc.freeze()  # what is imported by now stays: no collection has to look at it
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(*GARBAGE)
     uvloop.run(app.run(given.data.absolute(), given.name, given.listeners, given.board))
 
 

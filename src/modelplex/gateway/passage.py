@@ -55,11 +55,11 @@ class Passage:
     def begin(self, runtime: Runtime, body: Data) -> None:
         """Sends it on its way. Raises ServiceError."""
         call = runtime.read(self.request)
+        self.sink.on_gone = self.leave
         if runtime.knows(call):
             self._take_off(runtime, call, body)
         else:
             self._finding = asyncio.get_running_loop().create_task(self._find(runtime, call, body))
-        self.sink.on_gone = self.leave
 
     def leave(self) -> None:
         """The client has gone."""
@@ -67,6 +67,7 @@ class Passage:
             self._finding.cancel()
         if self._flight is not None:
             self._flight.leave()
+        self._part()
 
     def _take_off(self, runtime: Runtime, call: Call, body: Data) -> None:
         self._flight = runtime.invoke(call, body, self.request_id, self._ended)
@@ -83,3 +84,8 @@ class Passage:
     def _ended(self, outcome: Answer | ServiceError) -> None:
         if not self.sink.gone:
             self._on_end(self, outcome)
+        self._part()
+
+    def _part(self) -> None:
+        """Lets go of both sides, who know this one: else all would stay until a collection."""
+        self.sink.on_gone = self._flight = None

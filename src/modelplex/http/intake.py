@@ -55,8 +55,9 @@ class Intake(asyncio.BufferedProtocol):
         self._switch(self, resume=self._grant(self.claim.since))
 
     def leave(self) -> None:
-        """Gives the connection its place back."""
+        """Gives the connection its place back, and lets go of the body."""
         self._view.release()
+        del self._buffer, self._done
         self._switch(cast(asyncio.Protocol, self._line), resume=True)
 
     def _grant(self, now: float) -> bool:
@@ -94,8 +95,9 @@ class Intake(asyncio.BufferedProtocol):
         self._filled += nbytes
         if self._filled == self.claim.whole:
             self.claim.settled = True
+            done, buffer = self._done, self._buffer
             self.leave()
-            self._done(self._buffer)
+            done(buffer)
         elif self._filled == self._granted:
             now = asyncio.get_running_loop().time()
             if not self._grant(now):

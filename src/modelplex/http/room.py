@@ -105,6 +105,7 @@ class Room:
         if claim.closed:
             return
         claim.closed = True
+        del claim.holder  # which knows its claim: both would stay until a collection
         del self._claims[claim]
         self.used -= claim.held
         if claim.promised:

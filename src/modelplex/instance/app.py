@@ -37,7 +37,9 @@ from modelplex.lanes.wire import path_beside
 log = logging.getLogger(__name__)
 
 DEFECT = 70  # exit status: this process contradicted itself
-GARBAGE = 10_000  # objects between two collections; requests make few that are in a cycle
+# Objects between two collections, and how many of those a thorough one takes: requests make few
+# cycles, and what workers and connections leave behind is not small.
+GARBAGE = 10_000, 3, 2
 SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner than Python's 5 ms
 
 
@@ -231,7 +233,7 @@ def main() -> None:
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(*GARBAGE)
     status = uvloop.run(run(spec))
     kin.kill_descendants()
     logging.shutdown()

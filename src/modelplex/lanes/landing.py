@@ -64,11 +64,13 @@ class Asked:
     def leave(self) -> None:
         """The client has gone, or the gateway with it."""
         self._line = None
-        if self.on_leave is not None:
-            self.on_leave()
+        on_leave, self.on_leave = self.on_leave, None
+        if on_leave is not None:
+            on_leave()
 
     def _end(self, parts: list[Data]) -> None:
         line, self._line = self._line, None
+        self.on_leave = None  # who answers knows this one, and would stay until a collection
         if line is not None:
             line.ended(self._number)
             line.send(parts)

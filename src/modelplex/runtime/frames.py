@@ -115,6 +115,11 @@ class Decoder:
         self.in_body = False
         self.arena: Arena | None = None
 
+    def close(self) -> None:
+        """Nothing more will be read: gives back its memory, though others may still know it."""
+        self._scratch = bytearray()
+        self.view = self._whole = memoryview(self._scratch)
+
     def received(self, count: int) -> list[Frame]:
         """The frames that `count` more bytes in `view` complete. Raises FrameError."""
         if self.in_body:

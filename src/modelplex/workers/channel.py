@@ -134,6 +134,7 @@ class Channel:
         sock.close()
         self._unsent.clear()
         self._close_arena()
+        self._decoder.close()
         if not self.lost.done():
             self.lost.set_result(None)
 
