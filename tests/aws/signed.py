@@ -20,7 +20,7 @@ HOST = "127.0.0.1:8321"
 EMPTY = signatures.payload_hash(b"")
 
 MANY = settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

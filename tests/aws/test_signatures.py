@@ -191,7 +191,7 @@ def test_a_change_on_the_way_is_refused(part: str, change: Callable[[Sent], None
             request.verify(each)
 
 
-@settings(MANY, max_examples=100)
+@settings(MANY, max_examples=80)
 @given(
     first=HEADERS,
     second=HEADERS,

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _MARGIN_S = 10.0  # beyond the limits that instances and control keep themselves
 _DRAIN_MARGIN_S = 5.0  # of the time until SIGKILL, for what comes after draining
+_READY_S = 5.0  # for the first snapshot; clients wait for it in the listen queue, or at a sibling
 _SWEEP_S = 1.0
 _ROUTES_EVERY = 10  # sweeps
 
@@ -60,9 +61,10 @@ async def run(
             connections_max=settings.connections_max,
             bodies_bytes_max=settings.bodies_bytes_max,
         )
-        server = serve_on(door.handle, listeners, limits, express=door.express)
         address = f"unix:{data / 'run' / name}.sock"
         private = await serve(door.handle, address, limits, express=door.express)
+        await door.ready(_READY_S, stop)
+        server = serve_on(door.handle, listeners, limits, express=door.express)
         log.info("gateway.started", extra={"host": settings.host, "port": server.port})
         await stop.wait()
         drain_s = max(1.0, settings.stop_timeout_s - _DRAIN_MARGIN_S)

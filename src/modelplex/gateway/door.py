@@ -70,6 +70,13 @@ class Door:
         self._id_prefix = str(uuid.uuid4())[:24].encode()  # of request ids, which look like UUIDs
         self._numbers = itertools.count(1)
 
+    async def ready(self, timeout_s: float, stop: asyncio.Event) -> None:
+        """Waits until the endpoints are known, at most so long, or until told to stop."""
+        waiting = [self._loop.create_task(each) for each in (self._runtime.informed(), stop.wait())]
+        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for each in waiting:
+            each.cancel()
+
     def express(self, request: Request) -> Receiver | None:
         """Takes an InvokeEndpoint the short way, with all of its body; else None."""
         if not request.target.startswith(b"/endpoints/"):

@@ -114,6 +114,11 @@ class Runtime:
         """Whether the endpoints are known; before, everything would be "not found"."""
         return self._fleet.informed
 
+    async def informed(self) -> None:
+        """Returns when they are."""
+        while not self._fleet.informed:
+            await self._fleet.changed(60.0)
+
     def read(self, request: Request) -> Call:
         """What a request asks for. Raises ServiceError."""
         given = tuple([header for header in request.headers if header[0] in _MEMBERS])
