@@ -150,6 +150,22 @@ async def test_an_instance_that_dies_without_reading(tmp_path: Path, lane: Lane)
         assert lost.value.unseen
 
 
+async def test_an_instance_that_comes_back_is_connected_to_at_once(
+    instance: Instance, lane: Lane, tmp_path: Path
+) -> None:
+    """Also by a request in the very turn in which the old connection is found lost."""
+    first = ask(lane, b"?")
+    answer(await instance.asked.get(), b"old")
+    assert await first == b"old"
+    await instance.landing.close(0)
+    again = Instance(tmp_path / "i.lane")
+    lane.close()  # as the channel does when it reads the end
+    second = ask(lane, b"?")
+    answer(await again.asked.get(), b"new")
+    assert await second == b"new"
+    await again.landing.close(0)
+
+
 async def test_no_instance(lane: Lane) -> None:
     """Nobody listens: nothing was sent."""
     with pytest.raises(ConnectFailed, match="no lane to"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from modelplex.http.addresses import connect_unix_now
@@ -48,7 +47,9 @@ class Lane:
     def ask(self, flight: Flight, ask: wire.Ask, body: Data) -> int:
         """Sends a request; its number. Raises ConnectFailed, FrameError: then nothing was sent."""
         number = self._number = self._number % wire.NUMBERS + 1
-        channel = self._channel or self._connect()
+        channel = self._channel
+        if channel is None or channel.lost.done():  # of which `_lose` is about to be told
+            channel = self._connect()
         parts = wire.encode_ask(number, ask, body, channel.arena)
         if len(parts) > 1:  # a large body by itself
             channel.want_arena(self._is_in_use)
@@ -83,9 +84,11 @@ class Lane:
             sock = connect_unix_now(self._path)
         except OSError as error:
             raise ConnectFailed(f"no lane to {self._path}: {error}") from error
+        if self._channel is not None:
+            self._lose(self._channel)
         channel = self._channel = Channel(self._on_frame, self._body_bytes_max)
         channel.open(sock)
-        channel.lost.add_done_callback(self._lost)
+        channel.lost.add_done_callback(lambda _: self._lose(channel))
         return channel
 
     def _on_frame(self, frame: frames.Frame) -> None:
@@ -107,10 +110,11 @@ class Lane:
         elif number in self._flights:
             self._flights[number].waiting = kind == wire.WAITING
 
-    def _lost(self, _: asyncio.Future[None]) -> None:
+    def _lose(self, channel: Channel) -> None:
         """An instance that died without reading all has certainly not read the newest."""
-        assert self._channel is not None
-        reset = self._channel.reset
+        if self._channel is not channel:
+            return
+        reset = channel.reset
         self._channel = None
         flights, self._flights = self._flights, {}
         newest = next(reversed(flights), 0)
