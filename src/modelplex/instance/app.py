@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -26,7 +25,7 @@ from modelplex.core.model import Row
 from modelplex.core.versions.tracks import Standing
 from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response
-from modelplex.http.server import ServerLimits, serve
+from modelplex.http.server import ServerLimits, raise_descriptor_limit, serve
 from modelplex.instance import spec as specs
 from modelplex.instance.artifacts import store
 from modelplex.instance.life import KILL_RESERVE_S, Instance, Status
@@ -218,12 +217,6 @@ def _server_limits(spec: Spec) -> ServerLimits:
     )
 
 
-def _raise_descriptor_limit() -> None:
-    """As far as it goes: each worker takes three, and the usual soft limit ends at 340 models."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main() -> None:
     """Run the instance of the spec named on the command line. Nothing of it outlives this call."""
     kin.bind_to_parent()
@@ -235,7 +228,7 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     logs.configure(spec.limits)
     store.reach_loopback_directly()
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
     gc.set_threshold(*GARBAGE)

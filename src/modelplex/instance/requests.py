@@ -8,19 +8,22 @@ from the worker's answer to the client in another.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable
 from functools import partial
 
 from modelplex.aws.errors import ServiceError
 from modelplex.core import events
 from modelplex.core.events import Fact
-from modelplex.instance.answers import OUT_OF_MEMORY, Answers
+from modelplex.instance.answers import OUT_OF_MEMORY, SERVER_ERROR, Answers
 from modelplex.instance.calls import AnyWorker, Call, Work
 from modelplex.instance.processes.batches import Batches, Place
 from modelplex.instance.processes.residents import Residents
 from modelplex.instance.tasks import Tasks
 from modelplex.workers.errors import NotBegun, TimedOut, TookTooMuch, WorkerDied
 from modelplex.workers.worker import Answer, Worker
+
+log = logging.getLogger(__name__)
 
 TRIES_MAX = 3  # of a request that worker after worker died without having seen
 
@@ -117,10 +120,14 @@ class Requests:
             worker.submit([call.invocation], self._timeout_s, done_alone)
 
     async def _ask(self, call: Call, worker: AnyWorker, began: float) -> None:
+        outcome: Answer | WorkerDied
         try:
-            outcome: Answer | WorkerDied = await worker.invoke(call.invocation, self._timeout_s)
+            outcome = await worker.invoke(call.invocation, self._timeout_s)
         except WorkerDied as error:
             outcome = error
+        except Exception:  # residency and the client wait for an end, whatever it is
+            log.exception("request.failed", extra={"model": call.model})
+            outcome = Answer(SERVER_ERROR, "", [], b"the instance failed; its log has more")
         self._answered(call, worker, began, outcome)
 
     def _answered_alone(
