@@ -126,6 +126,17 @@ async def test_an_instance_that_hangs_is_out_of_the_routing(w: World) -> None:
     await until(lambda: instances(w)[0]["healthy"])
 
 
+async def test_an_instance_that_gives_up_in_service_is_out_of_the_routing(w: World) -> None:
+    """For good, while it still answers."""
+    await w.in_service("e")
+    (fake,) = w.provider.fakes.values()
+    fake.ping = (503, {"status": "Failed", "reason": "its zygote ends again and again"})
+    await until(lambda: not instances(w)[0]["healthy"])
+    fake.ping = (200, {"status": "Healthy"})
+    found = await w.sm("describe_endpoint", EndpointName="e")
+    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 0
+
+
 async def test_an_instance_that_gives_up_fails_its_endpoint_with_the_reason(w: World) -> None:
     """And its instances are stopped."""
     answer = (503, {"status": "Failed", "reason": "No module named 'nothing'"})

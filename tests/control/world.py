@@ -327,7 +327,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
             (data / name).mkdir()
         (data / "run" / "s3.json").write_text('{"address": "tcp:127.0.0.1:9"}')
         make_image(data)
-        usual = {"memory_mib": 64 * 1024, "disk_mib": 1024, "report_interval_s": 0.05}
+        usual = {"memory_mib": 64 * 1024, "disk_mib": 1024, "ping_interval_s": 0.05}
         usual |= {"container_engine": "off", "access_key": "AKIATEST", "secret_key": "secret"}
         found = World(data, Settings(data=data, **{**usual, **settings}))
         found.start_control()

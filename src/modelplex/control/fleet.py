@@ -24,12 +24,12 @@ class Fleet:
     def __init__(
         self,
         socket_of: Callable[[str], str],
-        report_interval_s: float,
+        ping_interval_s: float,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called whenever something was told that may call for action."""
         self._socket_of = socket_of
-        self._report_interval_s = report_interval_s
+        self._ping_interval_s = ping_interval_s
         self._changed = changed
         self._listeners: dict[str, tuple[Process, Listener]] = {}
         self._ends: dict[str, reconcile.Ends] = {}
@@ -92,7 +92,7 @@ class Fleet:
         for instance, process in self.processes.items():
             if process.running and instance not in self._listeners:
                 socket = self._socket_of(instance)
-                listener = Listener(socket, self._report_interval_s, self._changed)
+                listener = Listener(socket, self._ping_interval_s, self._changed)
                 self._listeners[instance] = (process, listener)
 
     async def close(self) -> None:

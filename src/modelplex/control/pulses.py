@@ -1,4 +1,4 @@
-"""Listening to instances: pings until healthy, then reports.
+"""Listening to instances: pings often until healthy, then once in an interval.
 
 Starting --200--> Healthy <-> Silent (no answer several times running)
     └--"Failed"--> Failed (final: the instance gave up)
@@ -21,7 +21,7 @@ _FIRST_PAUSE_S = 0.02  # between pings; an instance of a small image is up in a 
 _LAST_PAUSE_S = 0.5
 _GROWTH = 1.3
 _PING_S = 2.0  # SageMaker's own limit of one ping
-_SILENT_AFTER = 3  # intervals between reports without an answer
+_SILENT_AFTER = 3  # intervals without an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Pulse:
 
 class Listener:
     """Follows one process of one instance until cancelled. `changed` is called at each turn of
-    its health, and for every further report that a silent one owes."""
+    its health, and for every further answer that a silent one owes."""
 
     def __init__(self, socket: str, interval_s: float, changed: Callable[[], None]) -> None:
         self.pulse = Pulse()
@@ -69,39 +69,41 @@ class Listener:
         self._last_answer = asyncio.get_running_loop().time()
         while self.pulse.ping is not Ping.FAILED:
             await asyncio.sleep(self._interval_s)
-            await self._report()
+            self._hear(await self._ping())
 
     async def _until_healthy(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while self.pulse.ping is Ping.STARTING:
-            found = await self._ping()
+            status, reason = await self._ping()
             self.heard.set()
-            if found != self.pulse:
-                self._turn(found)
+            if status == 200:
+                self._turn(Pulse(Ping.HEALTHY))
+            elif reason:
+                self._turn(Pulse(Ping.FAILED, reason))
             else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * _GROWTH, _LAST_PAUSE_S)
 
-    async def _ping(self) -> Pulse:
+    async def _ping(self) -> tuple[int, str]:
+        """The answer's status, 0 if there is none in time, and why the instance gave up, if so."""
         try:
             status, answer = await self._client.json("GET", "/ping", timeout_s=_PING_S)
         except (OSError, BadMessage):
-            return Pulse()
-        if status == 200:
-            return Pulse(Ping.HEALTHY)
+            return 0, ""
         if isinstance(answer, dict) and answer.get("status") == "Failed":
-            return Pulse(Ping.FAILED, str(answer.get("reason", "no reason was given")))
-        return Pulse()
+            return status, str(answer.get("reason", "no reason was given"))
+        return status, ""
 
-    async def _report(self) -> None:
-        answer = await self.ask("/report")
+    def _hear(self, answer: tuple[int, str]) -> None:
+        """What an instance that has been healthy answers, if anything."""
+        status, reason = answer
         now = asyncio.get_running_loop().time()
-        if answer is None:
+        if not status:
             silent_s = now - self._last_answer
             is_silent = silent_s >= _SILENT_AFTER * self._interval_s
             found = Pulse(Ping.SILENT if is_silent else self.pulse.ping, "", silent_s)
-        elif answer.get("status") == "Failed":
-            found = Pulse(Ping.FAILED, "it gave up while it was in service")
+        elif reason:
+            found = Pulse(Ping.FAILED, f"it gave up while it was in service: {reason}")
         else:
             found = Pulse(Ping.HEALTHY)
             self._last_answer = now

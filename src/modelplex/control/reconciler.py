@@ -43,7 +43,7 @@ class Reconciler:
         builds: Builds,
     ) -> None:
         self.snapshots = Snapshots()
-        self.fleet = Fleet(specs.socket, settings.report_interval_s, self.wake)
+        self.fleet = Fleet(specs.socket, settings.ping_interval_s, self.wake)
         self._settings = settings
         self._records = records
         self._provider = provider
