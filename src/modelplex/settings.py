@@ -133,9 +133,7 @@ class Settings:
     container_ping_timeout_s: float = setting(2.0, "for each; later counts as a bad one")
     container_unhealthy_after: int = setting(6, "bad pings in a row; then it is restarted")
     container_unload_timeout_s: float = setting(360.0, "then the container is restarted")
-    ping_interval_s: float = setting(
-        1.0, "between pings of an instance; three unanswered: silent"
-    )
+    ping_interval_s: float = setting(1.0, "between pings of an instance; three unanswered: silent")
     restart_delay_max_s: float = setting(10.0, "longest pause before a dead process starts again")
     stop_timeout_s: float = setting(30.0, "SIGTERM to SIGKILL of any process, as SageMaker's")
     placement_utilisation: float = setting(

@@ -189,13 +189,13 @@ async def test_a_dead_instance_is_passed_over(
     assert {answer["Body"] for answer in answers} == {b"i2:hi"}
 
 
-def dying(instance: FakeInstance, *states: bytes) -> Any:
-    """A handler that says the states and then loses its process."""
+def dying(instance: FakeInstance, *states: str) -> Any:
+    """A handler that says the states, `waits` or `begun`, and then loses its process."""
 
     async def answer(request: Request) -> Response:
         await request.body.read(100)
         for state in states:
-            await request.interim(102, [(b"x-modelplex-state", state)])
+            getattr(instance.asked, state)()
         await instance.stop()
         return Response(500)
 
@@ -207,7 +207,7 @@ async def test_a_request_lost_while_waiting_goes_on(
 ) -> None:
     """It had reached no handler, so another instance may have it."""
     first = await start("i1")
-    first.handler = dying(first, b"waiting")
+    first.handler = dying(first, "waits")
     control.publish("e", first.row(), (await start("i2")).row(healthy=False))
     assert (await invoke(gateway))["Body"] == b"i2:hi"
     assert len(first.seen) == 1
@@ -230,9 +230,9 @@ async def test_an_unread_request_goes_on(
     assert (await answer)["Body"] == b"i2:hi"
 
 
-@pytest.mark.parametrize("states", [(), (b"waiting", b"begun")])
+@pytest.mark.parametrize("states", [(), ("waits", "begun")])
 async def test_a_request_lost_in_a_handler_is_not_repeated(
-    gateway: Gateway, control: FakeControl, start: Any, states: tuple[bytes, ...]
+    gateway: Gateway, control: FakeControl, start: Any, states: tuple[str, ...]
 ) -> None:
     """A handler may have seen it: ServiceUnavailable, and the other instance hears nothing."""
     first, second = await start("i1"), await start("i2")

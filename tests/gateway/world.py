@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +93,7 @@ class FakeInstance:
     path: Path
     handler: Handler | None = None
     seen: list[Request] = field(default_factory=list)
+    asked: Asked | None = None  # the newest
     landing: Landing | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -110,7 +110,8 @@ class FakeInstance:
         _, request_id, packed = asked.head
         headers = [*unpack(packed), (b"x-amzn-requestid", request_id)]
         body = Body.of(bytes(asked.body))
-        request = Request("POST", b"/", headers, body, "", partial(_say, asked))
+        request = Request("POST", b"/", headers, body, "")
+        self.asked = asked
         self.seen.append(request)
         response = await self._handle(request)
         if response.status == 503 and not first(response.headers, b"x-amzn-errortype"):
@@ -138,13 +139,6 @@ class FakeInstance:
     def row(self, healthy: bool = True) -> dict[str, Any]:
         """Its row in a snapshot."""
         return {"id": self.id, "socket": str(self.path), "healthy": healthy}
-
-
-async def _say(asked: Asked, _: int, headers: list[Header]) -> None:
-    if first(headers, b"x-modelplex-state") == b"waiting":
-        asked.waits()
-    else:
-        asked.begun()
 
 
 @dataclass

@@ -19,7 +19,7 @@ from modelplex.http.errors import (
     ConnectFailed,
     ConnectionLost,
 )
-from modelplex.http.messages import Header, Request, Response
+from modelplex.http.messages import Request, Response, first
 from tests.http.conftest import Connect, Start
 
 Scripted = Callable[..., Awaitable[list[bytes]]]
@@ -164,23 +164,12 @@ async def test_large_bodies_stream_both_ways(start: Start, connect: Connect, siz
     assert seen == size
 
 
-async def test_interim_responses_are_told(start: Start, connect: Connect) -> None:
-    """Each 1xx, in order, before the response; without a listener they are dropped."""
-
-    async def handle(request: Request) -> Response:
-        await request.interim(102, [(b"x-state", b"waiting")])
-        await request.interim(103, [])
-        return Response(200)
-
-    await start(handle)
-    client = connect()
-    told: list[tuple[int, list[Header]]] = []
-    response = await client.request(
-        "GET", b"/", [], on_interim=lambda status, headers: told.append((status, headers))
-    )
-    assert (response.status, response.headers) == (200, [(b"content-length", b"0")])
-    assert told == [(102, [(b"x-state", b"waiting")]), (103, [])]
-    assert await get(client) == b""
+async def test_interim_responses_are_dropped(scripted: Scripted, connect: Connect) -> None:
+    """With their headers; the response that follows is the answer."""
+    await scripted(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + ok(b"after"))
+    response = await connect().request("GET", b"/", [])
+    assert (response.status, first(response.headers, b"link")) == (200, b"")
+    assert await response.read(100) == b"after"
 
 
 async def test_nobody_there_is_connect_failed(connect: Connect) -> None:

@@ -175,7 +175,6 @@ async def test_an_old_client_gets_no_chunks(start: Start, address: str) -> None:
         yield b"abc"
 
     async def handle(request: Request) -> Response:
-        await request.interim(102, [])
         return Response(200, [], pieces())
 
     await start(handle)
@@ -253,22 +252,6 @@ async def test_permission_to_send_comes_when_the_body_is_wanted(
         head = await raw.head()
         assert head.startswith(b"HTTP/1.1 403")
         assert b"connection: close" in head
-
-
-async def test_interim_answers_come_before_the_answer(start: Start, address: str) -> None:
-    """102, as often as the handler says."""
-
-    async def handle(request: Request) -> Response:
-        await request.interim(102, [(b"x-state", b"waiting")])
-        await request.interim(102, [(b"x-state", b"begun")])
-        return Response(200, [], b"ok")
-
-    await start(handle)
-    async with Raw(address) as raw:
-        await raw.send(GET)
-        assert await raw.head() == b"HTTP/1.1 102 Processing\r\nx-state: waiting"
-        assert await raw.head() == b"HTTP/1.1 102 Processing\r\nx-state: begun"
-        assert await raw.response() == (200, b"ok")
 
 
 @pytest.mark.parametrize(

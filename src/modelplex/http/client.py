@@ -13,7 +13,7 @@ from typing import Any
 from modelplex.http.addresses import TcpAddress, UnixAddress, connect_unix, parse_address
 from modelplex.http.client_connection import ClientConnection
 from modelplex.http.errors import BadMessage, ConnectFailed
-from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange, OnInterim
+from modelplex.http.exchange import ClientLimits, ClientResponse, Exchange
 from modelplex.http.messages import Data, Header, encode_head, first
 
 __all__ = ["Client", "ClientLimits", "ClientResponse"]
@@ -56,13 +56,12 @@ class Client:
         body: Data | AsyncIterable[bytes] = b"",
         *,
         timeout_s: float | None = None,
-        on_interim: OnInterim | None = None,
     ) -> ClientResponse:
         """Sends a request; returns when the response's headers are here, its body may follow.
 
         A bytes body gets its Content-Length; an iterable one is chunked unless `headers` have one.
-        `timeout_s` is for the response's headers (default: the limits'). `on_interim` is called
-        with each 1xx response. ConnectFailed, ConnectionLost, BadMessage, TimeoutError, and
+        `timeout_s` is for the response's headers (default: the limits'). 1xx responses
+        are dropped. ConnectFailed, ConnectionLost, BadMessage, TimeoutError, and
         whatever iterating over the body raises.
         """
         headers = self._complete(method, headers, body)
@@ -71,7 +70,6 @@ class Client:
         exchange = Exchange(
             asyncio.get_running_loop().create_future(),
             self._limits.response_timeout_s if timeout_s is None else timeout_s,
-            on_interim,
             bodiless=method == "HEAD",
         )
         return await connection.carry(exchange, head, body, first(headers, b"content-length"))

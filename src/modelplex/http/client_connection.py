@@ -204,8 +204,6 @@ class ClientConnection(asyncio.Protocol):
             self._check_size(sum(len(name) + len(value) + 4 for name, value in exchange.headers))
         if exchange.status < 200:
             exchange.head_bytes = 0
-            if exchange.on_interim is not None:
-                exchange.on_interim(exchange.status, exchange.headers)
             return
         text = b"0" if exchange.bodiless else first(exchange.headers, b"content-length")
         length = int(text) if text else None

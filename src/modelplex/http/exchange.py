@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from modelplex.http.body import Body
 from modelplex.http.messages import Header, first
 
-OnInterim = Callable[[int, list[Header]], None]
-
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
@@ -67,7 +65,6 @@ class Exchange:
 
     head: asyncio.Future[ClientResponse]
     timeout_s: float  # until `head`
-    on_interim: OnInterim | None
     bodiless: bool  # a HEAD: the response ends with its headers
     sender: asyncio.Task[None] | None = None
     status: int = 0

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from modelplex.http.body import Body
 from modelplex.http.express import Express, Reply
 from modelplex.http.handling import Handling
-from modelplex.http.messages import Handler, Header, Request, encode_head, first, status_line
+from modelplex.http.messages import Handler, Request, first
 from modelplex.http.outlet import Outlet
 from modelplex.http.reading import Refused, ServerLimits
 from modelplex.http.room import Claim, Room
@@ -128,10 +128,6 @@ class HandledConnection(asyncio.Protocol):
         if first(request.headers, b"expect").lower() == b"100-continue":
             request.headers = [h for h in request.headers if h[0] != b"expect"]
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    async def interim(self, status: int, headers: list[Header]) -> None:
-        self.outlet.write(encode_head(status_line(status), headers))
-        await self.outlet.drain()
 
     def deliver(self, request: Request) -> None:
         if self._waiting >= _PIPELINED_MAX:

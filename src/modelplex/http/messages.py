@@ -10,11 +10,10 @@ from http import HTTPStatus
 
 from modelplex.http.body import Body
 
-__all__ = ["Body", "Data", "Handler", "Header", "Interim", "Request", "Response"]
+__all__ = ["Body", "Data", "Handler", "Header", "Request", "Response"]
 
 Header = tuple[bytes, bytes]  # the name in lower case, the value as it came
 Data = bytes | bytearray | memoryview
-Interim = Callable[[int, list[Header]], Awaitable[None]]
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]+")
@@ -30,8 +29,7 @@ class Request:
     headers: list[Header]
     body: Body
     peer: str
-    send_interim: Interim | None = None  # None: nobody could see a 1xx response
-    http10: bool = False  # then neither chunks nor 1xx responses are understood
+    http10: bool = False  # then chunks are not understood, nor is 100 Continue
     keep_alive: bool = True  # False: the client will send no other request
     length: int | None = None  # of the body, if the client said it
     packed: bytes | None = None  # its headers, as whoever needs them often has written them
@@ -49,11 +47,6 @@ class Request:
     def header(self, name: bytes, default: bytes = b"") -> bytes:
         """The first header of that (lower-case) name."""
         return first(self.headers, name, default)
-
-    async def interim(self, status: int, headers: list[Header]) -> None:
-        """Tells the client something before the answer; dropped for an HTTP/1.0 client."""
-        if self.send_interim is not None and not self.http10:
-            await self.send_interim(status, headers)
 
 
 @dataclass(slots=True)

@@ -72,9 +72,6 @@ class Owner(Flow, Protocol):
     def deliver(self, request: Request) -> None:
         """The headers of a request are complete. May raise Refused."""
 
-    async def interim(self, status: int, headers: list[Header]) -> None:
-        """Sends a 1xx response."""
-
 
 class RequestReader:
     """Parses one connection's bytes and hands over each request when its headers are complete."""
@@ -84,7 +81,6 @@ class RequestReader:
         self._limits = limits
         self._owner = owner
         self._peer = owner.peer
-        self._interim = owner.interim
         self._express = express
         self._head_max = limits.headers_bytes_max
         self._parser = httptools.HttpRequestParser(self)
@@ -232,7 +228,6 @@ class RequestReader:
         request.headers = self._headers
         request.body = _NO_BODY
         request.peer = self._peer
-        request.send_interim = self._interim
         request.http10 = http10
         request.keep_alive = keep and not http10
         request.length = int(length or 0) if coding is None else None
