@@ -12,6 +12,7 @@ import uvloop
 
 from modelplex.core.routing.board import Board
 from modelplex.gateway import app
+from modelplex.http import heap
 
 # Objects between two collections, and how many of those a thorough one takes: requests make few
 # cycles, and what workers and connections leave behind is not small.
@@ -35,6 +36,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     app.die_with_parent()
+    heap.keep_freed()
     gc.freeze()  # what is imported by now stays: no collection has to look at it
     gc.set_threshold(*GARBAGE)
     uvloop.run(app.run(given.data.absolute(), given.name, given.listeners, given.board))

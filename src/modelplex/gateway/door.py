@@ -105,8 +105,8 @@ class Door:
 
     def _receive(self, request: Request, body: Data, reply: Reply) -> None:
         passage = self._passage(request, reply)
-        if len(body) < _HASH_ASIDE_MIN:
-            self._let_in(passage, body, payload_hash(body))
+        if self._is_soon_let_in(request, body):
+            self._let_in(passage, body)
         else:
             aside = self._loop.create_task(self._let_in_aside(passage, body))
             self._asides.add(aside)
@@ -116,7 +116,10 @@ class Door:
         """The same for a request that did not come the short way."""
         waiting = _Waiting()
         passage = self._passage(request, waiting)
-        await self._let_in_aside(passage, body)
+        if self._is_soon_let_in(request, body):
+            self._let_in(passage, body)
+        else:
+            await self._let_in_aside(passage, body)
         try:
             return await waiting.answer
         except asyncio.CancelledError:
@@ -127,20 +130,24 @@ class Door:
     def _passage(self, request: Request, sink: Sink) -> Passage:
         return Passage(request, self._request_id(), time.perf_counter(), sink, self._ended)
 
+    def _is_soon_let_in(self, request: Request, body: Data) -> bool:
+        """Whether there is not much to be hashed for it."""
+        return len(body) < _HASH_ASIDE_MIN or self._is_welcome_unsigned(request)
+
+    def _is_welcome_unsigned(self, request: Request) -> bool:
+        return self._unsigned_invocations and _is_anonymous(request)
+
     async def _let_in_aside(self, passage: Passage, body: Data) -> None:
-        if len(body) < _HASH_ASIDE_MIN:
-            body_hash = payload_hash(body)
-        else:
-            body_hash = await asyncio.to_thread(payload_hash, body)
+        body_hash = await asyncio.to_thread(payload_hash, body)
         if not passage.sink.gone:
             self._let_in(passage, body, body_hash)
 
-    def _let_in(self, passage: Passage, body: Data, body_hash: str) -> None:
+    def _let_in(self, passage: Passage, body: Data, body_hash: str = "") -> None:
         """Verifies the signature and sends the request on its way."""
         request = passage.request
         try:
-            if not (self._unsigned_invocations and _is_anonymous(request)):
-                self._verify(request, body_hash)
+            if not self._is_welcome_unsigned(request):
+                self._verify(request, body_hash or payload_hash(body))
             passage.begin(self._runtime, body)
         except Exception as error:
             request_id = passage.request_id.decode()

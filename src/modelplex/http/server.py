@@ -245,7 +245,8 @@ class Server:
 
 
 def raise_descriptor_limit() -> None:
-    """As far as it goes: each connection takes one, and the usual soft limit ends at 1,024."""
+    """As far as it goes: each connection takes one, each worker three, and the usual soft limit is
+    1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

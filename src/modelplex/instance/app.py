@@ -23,6 +23,7 @@ from modelplex.aws.errors import ServiceError
 from modelplex.core.keys import name_of
 from modelplex.core.model import Row
 from modelplex.core.versions.tracks import Standing
+from modelplex.http import heap
 from modelplex.http.errors import BodyTooLarge
 from modelplex.http.messages import Request, Response
 from modelplex.http.server import ServerLimits, raise_descriptor_limit, serve
@@ -229,6 +230,7 @@ def main() -> None:
     logs.configure(spec.limits)
     store.reach_loopback_directly()
     raise_descriptor_limit()
+    heap.keep_freed()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported by now stays: no collection has to look at it
     gc.set_threshold(*GARBAGE)

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -15,8 +14,9 @@ import time
 
 import uvloop
 
+from modelplex.http import heap
 from modelplex.http.express import Express
-from modelplex.http.server import Server, ServerLimits, serve
+from modelplex.http.server import Server, ServerLimits, raise_descriptor_limit, serve
 from modelplex.server.api import cors
 from modelplex.server.api.answers import Envelope
 from modelplex.server.api.inference import Inference
@@ -44,7 +44,8 @@ def run(config: Config) -> int:
 
     1 if the server could not start, with the reason in one line on stderr.
     """
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
+    heap.keep_freed()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()  # what is imported by now stays: no collection has to look at it
@@ -156,12 +157,6 @@ async def _open(
     except OSError as error:
         reason = error.strerror or str(error)
         raise StartFailed(f"cannot listen on {address}: {reason}") from error
-
-
-def _raise_descriptor_limit() -> None:
-    """As far as it goes: each worker takes three, and the usual soft limit ends at 340 models."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _leave_threads(status: int) -> None:
