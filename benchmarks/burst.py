@@ -1,9 +1,10 @@
 """A burst of cold models beside warm ones: what it does to the times of the warm ones.
 
-Ten warm models are asked at random moments, at a share of what the server can answer; then many
-cold ones are wanted at once. Ours fetches them from the embedded store, unpacks and loads them. MMS
-1.1.11 gets its models as folders that are there already, by `POST /models`: it fetches and unpacks
-nothing. Both sides run one after the other in each round, with the same handler and Python.
+Ten warm models are asked at random moments, so many times a second, or at a share of what the
+server can answer; then many cold ones are wanted at once. Ours fetches them from the embedded
+store, unpacks and loads them. MMS 1.1.11 gets its models as folders that are there already, by
+`POST /models`: it fetches and unpacks nothing. Both sides run one after the other in each round,
+with the same handler and Python.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from benchmarks import model_server, open_loop
 from benchmarks.burst_models import HANDLER, KINDS, TOML, Kind, fill_folders, fill_store
@@ -118,16 +119,29 @@ def run(options: Sequence[str] = ()) -> str:
     """Measure; a Markdown section."""
     wish = _wish(options)
     with tempfile.TemporaryDirectory(prefix="modelplex-burst-") as scratch:
-        seen: dict[tuple[str, float, str], list[Times]] = {}
+        seen: dict[tuple[str, Load, str], list[Times]] = {}
         with _sides(Path(scratch), wish) as sides:
             capacities = {side.name: _capacity(side) for side in sides}
             starved = [_starved(side) for side in sides]
             for turn in _turns(wish):
                 for side in sides:
-                    rate = capacities[side.name] * turn.share
-                    times = _measure(side, turn, rate)
-                    seen.setdefault((turn.kind.name, turn.share, side.name), []).append(times)
+                    times = _measure(side, turn, turn.load.rate(capacities[side.name]))
+                    seen.setdefault((turn.kind.name, turn.load, side.name), []).append(times)
     return _section(seen, capacities, wish) + "\n".join(["", *starved, ""])
+
+
+class Load(NamedTuple):
+    """How often the warm models are asked: so many times a second, if that is given."""
+
+    share: float  # of what the server can answer
+    per_s: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.per_s:g}/s" if self.per_s else f"{self.share:.0%}"
+
+    def rate(self, capacity: float) -> float:
+        """Requests a second, of a server that can answer so many."""
+        return self.per_s or self.share * capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +149,14 @@ class Wish:
     """What is asked of this run."""
 
     rounds: int
+    rates: list[float]
     shares: list[float]
     kinds: list[str]
     mms: bool
+
+    @property
+    def loads(self) -> list[Load]:
+        return [*(Load(0.0, rate) for rate in self.rates), *map(Load, self.shares)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +165,7 @@ class Turn:
 
     number: int
     kind: Kind
-    share: float
+    load: Load
 
     @property
     def names(self) -> list[str]:
@@ -156,7 +175,8 @@ class Turn:
 def _wish(options: Sequence[str]) -> Wish:
     parser = argparse.ArgumentParser(prog="benchmarks burst")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.3, 0.6])
+    parser.add_argument("--rates", type=float, nargs="*", default=[300.0])
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.3])
     parser.add_argument("--kinds", nargs="+", default=[kind.name for kind in KINDS])
     parser.add_argument("--mms", action=argparse.BooleanOptionalAction, default=True)
     return Wish(**vars(parser.parse_args(list(options))))
@@ -164,11 +184,11 @@ def _wish(options: Sequence[str]) -> Wish:
 
 def _turns(wish: Wish) -> list[Turn]:
     wanted = [
-        (kind, share)
+        (kind, load)
         for _ in range(wish.rounds)
         for kind in KINDS
         if kind.name in wish.kinds
-        for share in wish.shares
+        for load in wish.loads
     ]
     return [Turn(number, *each) for number, each in enumerate(wanted)]
 
@@ -270,7 +290,7 @@ def _at(times: list[float], share: float) -> float:
 
 
 def _section(
-    seen: dict[tuple[str, float, str], list[Times]], capacities: dict[str, float], wish: Wish
+    seen: dict[tuple[str, Load, str], list[Times]], capacities: dict[str, float], wish: Wish
 ) -> str:
     able = ", ".join(f"{name} {rate:,.0f}" for name, rate in capacities.items())
     bursts = "; ".join(
@@ -285,17 +305,18 @@ def _section(
         *(_row(*key, rounds) for key, rounds in seen.items()),
     ]
     method = (
-        f"{WARM} warm models, 1 KB echo; load is of what each server answers with {LANES} requests "
-        f"under way ({able} per second). {bursts}. Medians of {wish.rounds} rounds, sides in turn."
+        f"{WARM} warm models, 1 KB echo; a load in percent is of what each server answers with "
+        f"{LANES} requests under way ({able} per second). {bursts}. Medians of {wish.rounds} "
+        "rounds, sides in turn."
     )
     return "\n".join(["## A burst of cold models", "", method, "", *rows, ""])
 
 
-def _row(kind: str, share: float, side: str, rounds: list[Times]) -> str:
+def _row(kind: str, load: Load, side: str, rounds: list[Times]) -> str:
     ratios = [times.p99[1] / times.p99[0] for times in rounds]
     failures = sum((times.failures for times in rounds), Counter[int]())
     cells = [
-        *(kind, f"{share:.0%}", side),
+        *(kind, str(load), side),
         *(_three([times.p50 for times in rounds]), _three([times.p99 for times in rounds])),
         f"{median(times.worst_ms for times in rounds):.1f}",
         *(f"{median(ratios):.1f}", f"{min(ratios):.1f} to {max(ratios):.1f}"),
