@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -674,3 +676,16 @@ async def test_tcp_tells_its_port(echo: Handler, caplog: pytest.LogCaptureFixtur
     writer.close()
     await writer.wait_closed()
     await server.close(1)
+
+
+def test_the_table_of_descriptors_is_large_from_the_start() -> None:
+    """As the limit allows; it does not grow while requests wait for it."""
+    code = (
+        "from modelplex.http.server import raise_descriptor_limit as r; r(); import resource as s"
+    )
+    code += "; print(s.getrlimit(s.RLIMIT_NOFILE)); print(open('/proc/self/status').read())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    soft, hard = map(int, told.stdout.splitlines()[0].strip("()").split(", "))
+    assert soft == hard
+    size = next(line for line in told.stdout.splitlines() if line.startswith("FDSize:"))
+    assert int(size.split()[1]) >= min(hard, 16_384)
