@@ -60,6 +60,16 @@ async def test_bodies_of_all_sizes_come_back(start: Start, address: str, size: i
             await sending
 
 
+async def test_a_body_for_which_there_is_no_memory_is_refused(start: Start, address: str) -> None:
+    """Where nobody has limited it: before anything of it is taken in."""
+    await start(never, express=lambda _: give_back)
+    async with Raw(address) as raw:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999999999\r\n\r\nabc"
+        await raw.send(head)
+        status, told = await raw.response()
+        assert (status, b"no memory for a body of 999999999999999999" in told) == (413, True)
+
+
 async def test_a_request_is_shown_as_it_was_sent(start: Start, address: str) -> None:
     """Method, target, headers and length are there before the body."""
     seen: list[Request] = []

@@ -71,11 +71,16 @@ class Pieces:
 
 
 def arrival(line: Line, room: Room, length: int, begun: int, done: Done) -> Pieces | Intake:
-    """What takes in a body of which `begun` bytes are here. Raises Refused: there is no room."""
+    """What takes in a body of which `begun` bytes are here. Raises Refused: there is no room, or
+    nowhere so much memory."""
     if length > COUNTED_MIN and not room.fits(min(length, begun + _INTAKE_MIN)):
         raise Refused(503, NO_ROOM)
-    large = length > COUNTED_MIN and length - begun >= _INTAKE_MIN
-    return Intake(line, room, length, done) if large else Pieces(line, room, length, done)
+    if length <= COUNTED_MIN or length - begun < _INTAKE_MIN:
+        return Pieces(line, room, length, done)
+    try:
+        return Intake(line, room, length, done)
+    except MemoryError:
+        raise Refused(413, f"there is no memory for a body of {length} bytes") from None
 
 
 def too_late(*, slow: bool) -> Refused:

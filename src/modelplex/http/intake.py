@@ -36,7 +36,8 @@ class Intake(asyncio.BufferedProtocol):
         length: int,
         done: Callable[[bytearray], None],
     ) -> None:
-        """`length`: of the body; `done` is called with it when it is there."""
+        """`length`: of the body; `done` is called with it when it is there. Raises MemoryError."""
+        self._buffer = _unfilled(length)
         now = asyncio.get_running_loop().time()
         self.claim = room.open(self, length, now)
         self._line = line
@@ -44,7 +45,6 @@ class Intake(asyncio.BufferedProtocol):
         self._done = done
         self._filled = 0
         self._granted = 0
-        self._buffer = _unfilled(length)
         self._view = memoryview(self._buffer)
 
     def enter(self, begin: bytes) -> None:
