@@ -70,7 +70,8 @@ class Sides:
         return self.seen, _statuses(output), closed
 
     def _express(self, request: Request) -> Receiver | None:
-        return self._receive
+        """What is too long goes the ordinary way, to be refused there, as with all our servers."""
+        return self._receive if (request.length or 0) <= _BODY_MAX else None
 
     def _receive(self, request: Request, body: Data, reply: Reply) -> None:
         self.seen.append(Seen.of(request, body))
