@@ -1,4 +1,4 @@
-"""Many at once: 200 first requests for one model, and 500 models where fifty have room."""
+"""Many at once: 200 first requests for one model, and 300 models where fifty have room."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_two_hundred_first_requests_make_one_fetch_and_one_load(platform: Platfo
     deployed.delete()
 
 
-def test_five_hundred_models_answer_from_room_for_fifty(start_platform: StartPlatform) -> None:
+def test_three_hundred_models_answer_from_room_for_fifty(start_platform: StartPlatform) -> None:
     """Every answer comes from the right model while most have to be fetched, loaded and evicted.
 
     `benchmarks/crowd.py` is the same with ten thousand, for ten minutes.
@@ -50,9 +50,9 @@ def test_five_hundred_models_answer_from_room_for_fifty(start_platform: StartPla
     platform = start_platform("--memory-mib", "512", "--instance-scale", "0.009")
     image = make_image(platform.data.with_name("image"))
     platform.cli("build", "-t", "echo", str(image))
-    names = [f"customer_{n // 100}/m{n}.tar.gz" for n in range(500)]
+    names = [f"customer_{n // 100}/m{n}.tar.gz" for n in range(300)]
     folder = platform.data / "s3" / "fleet" / "models"
-    for name in names:  # the embedded store's objects are plain files; 500 PUTs would be slow
+    for name in names:  # the embedded store's objects are plain files; 300 PUTs would be slow
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make_archive({"weights.txt": name}))
@@ -72,4 +72,4 @@ def test_five_hundred_models_answer_from_room_for_fifty(start_platform: StartPla
     rows = platform.get(f"/modelplex/endpoints/{deployed.name}/models")["models"]
     states = Counter(row["state"] for row in rows)
     assert states["loaded"] <= 60
-    assert states["on_disk"] >= 400
+    assert states["on_disk"] >= 200

@@ -388,6 +388,7 @@ async def test_a_stop_while_startup_models_arrive(make_shop: MakeShop) -> None:
     starting = asyncio.create_task(shop.models.start())
     await shop.models.named.wait()
     starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)  # as the server does: it ends a process
     await shop.close()
     assert names(shop) == []
 
