@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import mmap
 import socket
 from pathlib import Path
@@ -13,10 +12,6 @@ import uvloop
 from modelplex.core.routing.board import Board
 from modelplex.gateway import app
 from modelplex.http import heap
-
-# Objects between two collections, and how many of those a thorough one takes: requests make few
-# cycles, and what workers and connections leave behind is not small.
-GARBAGE = 10_000, 3, 2
 
 
 def main() -> None:
@@ -37,8 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     app.die_with_parent()
     heap.keep_freed()
-    gc.freeze()  # what is imported by now stays: no collection has to look at it
-    gc.set_threshold(*GARBAGE)
+    heap.collect_rarely()
     uvloop.run(app.run(given.data.absolute(), given.name, given.listeners, given.board))
 
 

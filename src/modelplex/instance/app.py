@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -38,9 +37,6 @@ from modelplex.lanes.wire import path_beside
 log = logging.getLogger(__name__)
 
 DEFECT = 70  # exit status: this process contradicted itself
-# Objects between two collections, and how many of those a thorough one takes: requests make few
-# cycles, and what workers and connections leave behind is not small.
-GARBAGE = 10_000, 3, 2
 SWITCH_INTERVAL_S = 0.001  # threads that unpack give way to requests sooner than Python's 5 ms
 
 
@@ -157,7 +153,7 @@ class Door:
 
 
 _ROW = tuple(each.name for each in fields(Row))
-_values = attrgetter(*_ROW)  # `asdict` costs several times as much, for every model and second
+_values = attrgetter(*_ROW)  # `asdict` costs several times as much, for every model
 
 
 def _reason(failure: object) -> str:
@@ -232,8 +228,7 @@ def main() -> None:
     raise_descriptor_limit()
     heap.keep_freed()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.freeze()  # what is imported by now stays: no collection has to look at it
-    gc.set_threshold(*GARBAGE)
+    heap.collect_rarely()
     status = uvloop.run(run(spec))
     kin.kill_descendants()
     logging.shutdown()
