@@ -271,6 +271,27 @@ def test_that_pause_is_neither_nothing_nor_for_ever(
     assert tell(here, Invoked(3, "a"), now=end) == [Fetch("a", 20)]
 
 
+def test_that_pause_grows_with_every_try_until_the_model_loads(here: Residency) -> None:
+    """Twice as long each time, at most a minute; after a load it is as short as ever."""
+
+    def tried(request: int, now: float) -> float:
+        """The pause after a try in vain."""
+        orders = tell(here, Invoked(request, "a"), now=now)
+        while isinstance(orders[-1], Load):
+            orders = tell(here, OutOfMemory("a"), now=now)
+        (refused,) = orders
+        assert isinstance(refused, Reject)
+        return refused.retry_after_s
+
+    now = 0.0
+    tell(here, Recovered("a", 20))
+    for request, pause_s in enumerate((1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0)):
+        assert tried(request, now) == pause_s
+        now += pause_s
+    tell(here, Invoked(98, "a"), Loaded("a", 50), Answered(98), Crashed("a", "gone"), now=now)
+    assert tried(99, now) == 1.0
+
+
 def test_out_of_memory_makes_others_go(here: Residency) -> None:
     """507 of a container: unload somebody, try again."""
     load(here, "a", 1)

@@ -41,10 +41,11 @@ def refuse_for_a_while(
 ) -> None:
     """Refuse a model that is too large, and then at once for as long as was spent on it.
 
-    Every try makes everybody else go. So half of the time is theirs, though no more than a
-    minute between two tries.
+    Every try makes everybody else go. So half of the time is theirs, and more with every further
+    try in vain, though there is no more than a minute between two.
     """
-    pause_s = min(max(model.work_spent_s, PAUSE_MIN_S), PAUSE_MAX_S)
+    spent_s = max(model.work_spent_s, PAUSE_MIN_S)
+    pause_s = min(quarantine.longer(model.pause, spent_s), PAUSE_MAX_S)
     model.pause = quarantine.refused(model.pause, refusal, sentence, now + pause_s)
     refuse(here, model, refusal, sentence, pause_s)
 

@@ -28,6 +28,7 @@ class Pause:
     failure: object
     failures: int = 0  # in a row
     crashed: bool = False  # one of them happened to a loaded model
+    refusals: int = 0  # in a row, for reasons that do not count as failures
 
     @property
     def quarantines(self) -> bool:
@@ -58,7 +59,14 @@ def loaded(earlier: Pause | None, now: float) -> Pause | None:
 def refused(earlier: Pause | None, refusal: Refusal, failure: object, until: float) -> Pause:
     """Refuse a model until then, for a reason that does not count as its failure."""
     if earlier is None:
-        return Pause(until, refusal, failure)
+        return Pause(until, refusal, failure, refusals=1)
+    refusals = earlier.refusals + 1
     if earlier.quarantines:  # the longer pause, and the earlier reason
-        return replace(earlier, until=max(until, earlier.until))
-    return Pause(until, refusal, failure, earlier.failures, earlier.crashed)
+        return replace(earlier, until=max(until, earlier.until), refusals=refusals)
+    return replace(earlier, until=until, refusal=refusal, failure=failure, refusals=refusals)
+
+
+def longer(earlier: Pause | None, pause_s: float) -> float:
+    """A pause that is twice as long for each refusal of that kind before it."""
+    refusals = earlier.refusals if earlier else 0
+    return pause_s * 2.0 ** min(refusals, _DOUBLINGS_MAX)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import assert_never
 
 from modelplex.core import events
@@ -17,8 +17,9 @@ from modelplex.core.events import Action, Fact, OtherAction
 from modelplex.core.keys import name_of
 from modelplex.core.residency import Residency
 from modelplex.instance.answers import Answers
-from modelplex.instance.artifacts.disk import Artifacts
+from modelplex.instance.artifacts.fetcher import Fetcher
 from modelplex.instance.artifacts.fetches import Fetches
+from modelplex.instance.artifacts.places import Found
 from modelplex.instance.calls import AnyWorker, Work
 from modelplex.instance.containers.choice import Containers
 from modelplex.instance.logs.history import History
@@ -42,7 +43,7 @@ class Agent:
         *,
         residency: Residency,
         pool: Pools | Containers,
-        artifacts: Artifacts,
+        fetcher: Fetcher,
         answers: Answers,
         history: History,
         recorder: Recorder,
@@ -58,10 +59,9 @@ class Agent:
         `on_defect` why this object must not be trusted any more.
         """
         self.residency = residency
-        self.artifacts = artifacts
         self.residents = Residents(
             pool=pool,
-            artifacts=artifacts,
+            fetcher=fetcher,
             answers=answers,
             history=history,
             limits=limits,
@@ -76,7 +76,8 @@ class Agent:
             timeout_s=limits.invocation_timeout_s,
             clock=clock,
         )
-        self._fetches = Fetches(artifacts, history, limits.fetches_max, clock)
+        self._fetcher = fetcher
+        self._fetches = Fetches(fetcher, history, clock)
         self._answers = answers
         self._history = history
         self._recorder = recorder
@@ -94,9 +95,9 @@ class Agent:
         """The worker of every loaded model. To be read only."""
         return self.residents.workers
 
-    def recover(self) -> None:
+    def recover(self, found: Mapping[str, Found]) -> None:
         """Take over what an earlier life has left on the disk."""
-        for fact in self._fetches.recovered():
+        for fact in self._fetches.recovered(found):
             self.notify(fact)
 
     def notify(self, fact: Fact) -> None:
@@ -157,7 +158,7 @@ class Agent:
                 self._fetches.cancel(model)
                 self.residents.cancel(model)
             case events.Switch(name, model):
-                self.artifacts.serves(model)
+                self._fetcher.serves(model)
                 self._history.switched(name, self.residency.here.versions.version(model))
             case events.Discard(model, failure):
                 self._history.discarded(model, failure)

@@ -11,23 +11,25 @@ import contextlib
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modelplex.aws.locations import Location, join, parse_model_data_url
+from modelplex.aws.locations import Location, parse_model_data_url
 from modelplex.core.events import Configured, Resized, RolledBack, Wanted
 from modelplex.core.limits import Limits
 from modelplex.core.residency import Residency
 from modelplex.instance.agent import Agent
 from modelplex.instance.answers import Answers
 from modelplex.instance.artifacts import preparation
-from modelplex.instance.artifacts.disk import Artifacts, Prepare
+from modelplex.instance.artifacts.child import Ended
 from modelplex.instance.artifacts.fetcher import Fetcher
+from modelplex.instance.artifacts.places import Found
 from modelplex.instance.artifacts.refresh import Refresher
+from modelplex.instance.artifacts.wire import Storage
 from modelplex.instance.containers.choice import Containers, containers
 from modelplex.instance.containers.fullness import Fullness
 from modelplex.instance.invocations import Invocations
@@ -79,7 +81,7 @@ class Instance:
         wanted = spec.limits.cgroups == "auto"
         self._cgroup = cgroups.open_instance(spec.memory_bytes) if wanted else None
         self._pool = self._make_pool()
-        self._fetcher = Fetcher(spec.s3, spec.file_roots, spec.limits.fetches_max, spec.folder)
+        self._fetcher = self._make_fetcher()
         self._fullness = Fullness()
         self._refresher: Refresher | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -100,6 +102,14 @@ class Instance:
             image.folder / "learned.json",
             Environments(spec.folder / "environments", image.python, environment),
         )
+
+    def _make_fetcher(self) -> Fetcher:
+        """With a way to have artifacts prepared, for images that do so."""
+        spec, prepare = self.spec, None
+        image = spec.image
+        if isinstance(self._pool, Pools) and isinstance(image, ImageSpec) and image.prepare:
+            prepare = preparation.by(self._pool, spec.limits.model_load_timeout_s)
+        return Fetcher(Storage.of(spec, prepare is not None), spec.folder, prepare)
 
     @property
     def status(self) -> Status:
@@ -127,10 +137,11 @@ class Instance:
             shutil.rmtree(self.spec.temporary, ignore_errors=True)
             self.spec.temporary.mkdir(mode=0o700, parents=True)
             location = parse_model_data_url(self.spec.model_data_url)
+            self._fetcher.start()
             await self._pool.start()
             self.base_bytes = self._pool.base_bytes()
-            self._open(location)
-        except (StartFailed, ValueError, OSError) as error:
+            self._open(location, await self._fetcher.recovered())
+        except (StartFailed, Ended, ValueError, OSError) as error:
             self._fail(str(error))
 
     async def stop(self) -> None:
@@ -164,10 +175,12 @@ class Instance:
         self._rejected = set(wishes.rejected)
         return True
 
-    def _open(self, location: Location) -> None:
+    def _open(self, location: Location, found: Mapping[str, Found]) -> None:
+        """Raises ValueError where the image leaves no memory."""
         spec, only_model = self.spec, None if self.spec.multi_model else _archive_name(location)
         answers = Answers(spec)
-        self.agent = self._make_agent(location, answers)
+        self.agent = self._make_agent(answers)
+        self.agent.recover(found)
         self.invocations = Invocations(
             agent=self.agent,
             answers=answers,
@@ -187,22 +200,11 @@ class Instance:
             f"{self.base_bytes}; {spec.disk_bytes} bytes of disk; {spec.vcpus:g} vCPUs."
         )
 
-    def _make_agent(self, location: Location, answers: Answers) -> Agent:
-        """Raises ValueError where the image leaves no memory."""
-
-        def locate(model: str) -> Location:
-            return join(location, model) if self.spec.multi_model else location
-
-        self._fetcher.start()
-        folder, share = self.spec.folder / "disk", self.spec.shares_identical
-        source, prepare = self._fetcher, self._preparation()
-        artifacts = Artifacts(
-            folder, source, locate, self.spec.limits, share=share, prepare=prepare
-        )
-        agent = Agent(
+    def _make_agent(self, answers: Answers) -> Agent:
+        return Agent(
             residency=Residency(_residency_limits(self.spec, self.base_bytes)),
             pool=self._pool,
-            artifacts=artifacts,
+            fetcher=self._fetcher,
             answers=answers,
             history=self.history,
             recorder=self._recorder,
@@ -212,21 +214,12 @@ class Instance:
             on_full=self._container_is_full,
             on_defect=self._on_defect,
         )
-        agent.recover()
-        return agent
-
-    def _preparation(self) -> Prepare | None:
-        """How artifacts are prepared, by images that do so."""
-        image = self.spec.image
-        if not (isinstance(self._pool, Pools) and isinstance(image, ImageSpec) and image.prepare):
-            return None
-        return preparation.by(self._pool, self.spec.limits.model_load_timeout_s)
 
     def _make_refresher(self, agent: Agent) -> Refresher:
         return Refresher(
             residency=agent.residency,
             notify=agent.notify,
-            ask=agent.artifacts.version,
+            ask=self._fetcher.version,
             history=self.history,
             interval_s=self.spec.limits.refresh_interval_s,
             draw=random.random,

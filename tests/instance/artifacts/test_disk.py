@@ -20,7 +20,7 @@ from modelplex.aws.locations import FileLocation, Location, S3Location, join, pa
 from modelplex.core.keys import key_of
 from modelplex.instance.artifacts import places
 from modelplex.instance.artifacts.disk import Artifacts, Prepare, Unprepared
-from modelplex.instance.artifacts.opening import Download, Here, Stopped
+from modelplex.instance.artifacts.download import Download, Stopped
 from modelplex.instance.artifacts.store import FetchFailure, Store
 from modelplex.instance.spec import StoreKeys
 from modelplex.settings import Settings
@@ -58,8 +58,7 @@ def make(tmp_path: Path) -> Make:
         files = Store(StoreKeys("http://127.0.0.1:1", "us-west-2", **KEYS), (tmp_path,))
         settings = Settings.from_document(limits)
         disk = tmp_path / "disk"
-        source = Here(store or files)
-        artifacts = Artifacts(disk, source, locate, settings, share=share, prepare=prepare)
+        artifacts = Artifacts(disk, store or files, locate, settings, share=share, prepare=prepare)
         artifacts.recover()
         return artifacts
 
@@ -72,12 +71,12 @@ def test_an_artifact_is_fetched_found_again_and_dropped(make: Make, tmp_path: Pa
     artifacts = make()
     found = artifacts.fetch("a.tar.gz", MIB, Download())
     assert found.disk_bytes == 8192
-    assert (artifacts.folder("a.tar.gz") / "f").read_bytes() == b"x" * 5000
-    assert "a.tar.gz" not in str(artifacts.folder("a.tar.gz"))
+    assert (artifacts.layout.folder("a.tar.gz") / "f").read_bytes() == b"x" * 5000
+    assert "a.tar.gz" not in str(artifacts.layout.folder("a.tar.gz"))
     assert artifacts.recover() == {"a.tar.gz": found}
     artifacts.drop("a.tar.gz")
     assert artifacts.recover() == {}
-    assert not artifacts.folder("a.tar.gz").exists()
+    assert not artifacts.layout.folder("a.tar.gz").exists()
 
 
 @pytest.mark.parametrize("record", ["", "{}", '{"model": "a.tar.gz", "disk_bytes": "?"}', "[]"])
@@ -86,7 +85,7 @@ def test_what_has_no_good_record_is_removed(make: Make, tmp_path: Path, record: 
     (tmp_path / "models/a.tar.gz").write_bytes(targz(Entry("f", b"x")))
     artifacts = make()
     artifacts.fetch("a.tar.gz", MIB, Download())
-    place = artifacts.folder("a.tar.gz").parent
+    place = artifacts.layout.folder("a.tar.gz").parent
     (place / "record.json").write_text(record)
     assert artifacts.recover() == {}
     assert not place.exists()
@@ -202,7 +201,7 @@ def test_copies_share_the_disk_until_the_last_one_goes(make: Make, tmp_path: Pat
     found = [artifacts.fetch(name, 2 * MIB, Download()) for name in names]
     assert len({each.content for each in found}) == 1
     assert blocks(tmp_path / "disk") < 1.2 * MIB
-    one, other = artifacts.folder(names[0]), artifacts.folder(names[1])
+    one, other = artifacts.layout.folder(names[0]), artifacts.layout.folder(names[1])
     (one / "weights").unlink()
     (one / "cache").write_text("mine")
     assert sorted(os.listdir(other)) == ["code", "weights"]
@@ -212,7 +211,7 @@ def test_copies_share_the_disk_until_the_last_one_goes(make: Make, tmp_path: Pat
     assert artifacts.recover() == dict(zip(names, found, strict=True))
     for name in names:
         assert contents(tmp_path) == [found[0].content]
-        assert (artifacts.original(artifacts.content(name)) / "weights").stat().st_size == MIB
+        assert (artifacts.layout.original(found[0].content) / "weights").stat().st_size == MIB
         artifacts.drop(name)
     assert contents(tmp_path) == []
     assert blocks(tmp_path / "disk") == 0
@@ -229,7 +228,7 @@ def test_what_the_store_calls_the_same_is_not_downloaded(
     download = Download()
     assert artifacts.fetch("b.tar.gz", MIB, download) == first
     assert download.received_bytes == 0
-    assert (artifacts.folder("b.tar.gz") / "f").read_bytes() == b"x" * 5000
+    assert (artifacts.layout.folder("b.tar.gz") / "f").read_bytes() == b"x" * 5000
     for name in ("a.tar.gz", "b.tar.gz"):
         artifacts.drop(name)
     assert artifacts.fetch("c.tar.gz", MIB, download) == first
@@ -247,8 +246,8 @@ def test_a_version_is_that_one_or_none(make: Make, tmp_path: Path) -> None:
     path.write_bytes(targz(Entry("f", b"brand new")))
     key = key_of("a.tar.gz", store.version(location))
     new = artifacts.fetch(key, MIB, Download())
-    assert (artifacts.folder("a.tar.gz") / "f").read_bytes() == b"old"
-    assert (artifacts.folder(key) / "f").read_bytes() == b"brand new"
+    assert (artifacts.layout.folder("a.tar.gz") / "f").read_bytes() == b"old"
+    assert (artifacts.layout.folder(key) / "f").read_bytes() == b"brand new"
     with pytest.raises(FetchFailure, match=r"is not the version .* any more"):
         artifacts.fetch(key_of("a.tar.gz", old.version), MIB, Download())
     assert artifacts.recover() == {"a.tar.gz": old, key: new}
@@ -270,7 +269,7 @@ def test_leftovers_of_sharing_are_removed(make: Make, tmp_path: Path) -> None:
         (tmp_path / "models" / name).write_bytes(targz(Entry("f", name.encode())))
     artifacts = make()
     found = {n: artifacts.fetch(n, MIB, Download()) for n in ("a.tar.gz", "b.tar.gz")}
-    (artifacts.folder("a.tar.gz").parent / "record.json").unlink()
+    (artifacts.layout.folder("a.tar.gz").parent / "record.json").unlink()
     places.remove(tmp_path / "disk/contents" / found["b.tar.gz"].content)
     assert artifacts.recover() == {}
     assert contents(tmp_path) == []
@@ -302,8 +301,8 @@ def test_nothing_is_shared_where_that_is_not_wanted(make: Make, tmp_path: Path) 
     assert artifacts.recover() == {}
     for name in ("a.tar.gz", "b.tar.gz"):
         assert artifacts.fetch(name, MIB, Download()).content == ""
-    (artifacts.folder("a.tar.gz") / "f").write_text("changed")
-    assert (artifacts.folder("b.tar.gz") / "f").read_text() == "x"
+    (artifacts.layout.folder("a.tar.gz") / "f").write_text("changed")
+    assert (artifacts.layout.folder("b.tar.gz") / "f").read_text() == "x"
     assert set(artifacts.recover()) == {"a.tar.gz", "b.tar.gz"}
 
 
@@ -341,7 +340,7 @@ def test_a_download_that_breaks_off_is_tried_again(make: Make) -> None:
     with breaking_store(BIG, breaks=1) as endpoint:
         artifacts = make(store_at(endpoint), "s3://bucket/models/")
         artifacts.fetch("a.tar.gz", 10 * MIB, Download())
-        names = {path.name for path in artifacts.folder("a.tar.gz").iterdir()}
+        names = {path.name for path in artifacts.layout.folder("a.tar.gz").iterdir()}
     assert names == {str(n) for n in range(10)}
 
 
@@ -373,7 +372,7 @@ def test_what_an_image_adds_is_part_of_the_artifact(
     artifacts = make(share=share, prepare=prepare)
     found = artifacts.fetch("a.tar.gz", MIB, Download())
     assert found.disk_bytes == 8192 + 4096 + 12288
-    assert (artifacts.folder("a.tar.gz") / "made/it").stat().st_size == 10_000
+    assert (artifacts.layout.folder("a.tar.gz") / "made/it").stat().st_size == 10_000
     assert artifacts.recover() == {"a.tar.gz": found}
     artifacts.fetch("b.tar.gz", MIB, Download())
     assert asked == ["a.tar.gz"] if share else ["a.tar.gz", "b.tar.gz"]

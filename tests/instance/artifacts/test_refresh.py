@@ -41,7 +41,7 @@ class Look:
         )
         self.refresher.rules = (Rule("b", refresh=True), Rule("c", refresh=True))
 
-    def ask(self, name: str) -> str:
+    async def ask(self, name: str) -> str:
         self.asked.append(name)
         found = self.store[name]
         if isinstance(found, Exception):

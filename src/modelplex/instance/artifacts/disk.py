@@ -19,9 +19,16 @@ from modelplex.archives.tree import Bounds, Overran, Refused, taken_bytes
 from modelplex.aws.errors import InternalFailure, ServiceError, ValidationError
 from modelplex.aws.locations import FileLocation, Location, S3Location
 from modelplex.core.keys import name_of, version_of
-from modelplex.instance.artifacts.opening import Download, Opened, Source, Stopped
+from modelplex.instance.artifacts.download import Download, Stopped, unpack
+from modelplex.instance.artifacts.layout import Layout
 from modelplex.instance.artifacts.places import Found, Places, Record, remove
-from modelplex.instance.artifacts.store import FetchFailure, Unavailable, unavailable
+from modelplex.instance.artifacts.store import (
+    Artifact,
+    FetchFailure,
+    Store,
+    Unavailable,
+    unavailable,
+)
 from modelplex.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,7 +51,7 @@ class Artifacts:
     def __init__(
         self,
         folder: Path,
-        store: Source,
+        store: Store,
         locate: Callable[[str], Location],
         limits: Settings,
         *,
@@ -61,19 +68,8 @@ class Artifacts:
         self._limits = limits
         self._share = share
         self._prepare = prepare
-        self._places = Places(folder)
-
-    def folder(self, model: str) -> Path:
-        """Where the model's files are when it is on the disk."""
-        return self._places.folder(model)
-
-    def content(self, model: str) -> str:
-        """Equal for byte-identical models on the disk; "" where nothing is shared."""
-        return self._places.content(model)
-
-    def original(self, content: str) -> Path:
-        """The files of a content, for as long as one of its models is on the disk; sealed."""
-        return self._places.original(content)
+        self.layout = Layout(folder)
+        self._places = Places(self.layout)
 
     def recover(self) -> dict[str, Found]:
         """Whole artifacts of an earlier life by model. All else is removed."""
@@ -141,7 +137,7 @@ class Artifacts:
         began = time.perf_counter()
         artifact = self._store.open(location)
         download.open_s = time.perf_counter() - began
-        with contextlib.closing(artifact):
+        with contextlib.closing(artifact.chunks):
             if (wanted := version_of(model)) and artifact.version != wanted:
                 raise FetchFailure(_replaced(location, wanted, artifact.version))
             try:
@@ -162,7 +158,7 @@ class Artifacts:
             bucket=artifact.bucket,
         )
 
-    def _link(self, artifact: Opened, work: Path) -> Found | None:
+    def _link(self, artifact: Artifact, work: Path) -> Found | None:
         """Of what is here already, if the store says that it is the same; else None."""
         known = self._places.known((artifact.bucket, artifact.version, artifact.size))
         if known and self._places.join(work, known.content):
@@ -170,12 +166,12 @@ class Artifacts:
         return None
 
     def _make(
-        self, model: str, artifact: Opened, work: Path, limit_bytes: int, download: Download
+        self, model: str, artifact: Artifact, work: Path, limit_bytes: int, download: Download
     ) -> Found:
         folder = work / ("unpacked" if self._share else "model")
         bounds = self._bounds(artifact.size, limit_bytes)
         began = time.perf_counter()
-        disk_bytes = artifact.unpack(folder, bounds, download)
+        disk_bytes = unpack(artifact, folder, bounds, download)
         download.unpack_s = time.perf_counter() - began
         content = download.content if self._share else ""
         if not (content and self._places.join(work, content)):

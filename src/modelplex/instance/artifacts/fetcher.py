@@ -1,197 +1,155 @@
-"""The instance's side of the process that fetches for it (`fetching.py`).
+"""The instance's disk, which a process of its own works on (`fetching.py`).
 
-Its methods block, and may be called in as many threads as it has tubes. A process that ends is
-started again by whoever needs it next; what it was doing counts as broken off, and is tried again.
+A process that ends is started again by whoever needs it next. It finds on the disk what the one
+before it had brought there, and what that was doing is done again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import asyncio
+import itertools
 import logging
-import queue
-import socket
-import subprocess
-import sys
-import threading
-from dataclasses import asdict, astuple
 from pathlib import Path
 
-from modelplex.archives.gunzip import Times
-from modelplex.archives.tree import Bounds
-from modelplex.aws.locations import Location
-from modelplex.instance.artifacts import wire
-from modelplex.instance.artifacts.opening import Download
-from modelplex.instance.artifacts.store import Store, Unavailable
-from modelplex.instance.artifacts.wire import Document, Tube
-from modelplex.instance.spec import StoreKeys
+from modelplex.aws.errors import InternalFailure
+from modelplex.instance.artifacts.child import Child, Ended
+from modelplex.instance.artifacts.download import Stopped
+from modelplex.instance.artifacts.layout import Layout
+from modelplex.instance.artifacts.places import Found
+from modelplex.instance.artifacts.preparation import Prepare
+from modelplex.instance.artifacts.store import FetchFailure, Unavailable
+from modelplex.instance.artifacts.wire import Document, Storage
 
 log = logging.getLogger(__name__)
 
-STOP_LOOK_S = 0.2  # between two looks at whether a download is to stop
-_MODULE = "modelplex.instance.artifacts.fetching"
+TRIES_MAX = 3  # of an order, each with another process
+PAUSE_S = 0.5  # before the second try; twice that before the third
+STOP_S = 10.0  # for a fetch to end that is to stop; after that the process counts as hung
 
 
 class Fetcher:
-    """A `Source` in a process of its own."""
+    """What is on the disk, and how it comes there and goes."""
 
-    def __init__(
-        self, keys: StoreKeys, file_roots: tuple[Path, ...], tubes: int, cwd: Path
-    ) -> None:
-        """`tubes`: archives that may be open at once. `cwd` only shows whose process it is."""
-        self._tubes = tubes
+    def __init__(self, storage: Storage, cwd: Path, prepare: Prepare | None = None) -> None:
+        """`prepare` is called if `storage.prepares`. `cwd` only shows whose process it is."""
+        self.layout = Layout(storage.folder)
+        self._storage = storage
         self._cwd = cwd
-        self._told = {"keys": asdict(keys), "roots": [str(root) for root in file_roots]}
-        self._child: _Child | None = None
+        self._prepare = prepare
+        self._contents: dict[str, str] = {}  # of models on the disk
+        self._fetching: dict[str, int | None] = {}  # by model; the order, once it was given
+        self._stopping: set[str] = set()
+        self._child: Child | None = None
         self._closed = False
-        self._lock = threading.Lock()  # of the child's start and end
-        self.version = Store(keys, file_roots).version
 
     def start(self) -> None:
-        """Start the process, so that the first fetch need not. Raises OSError."""
-        with self._lock:
-            self._living()
+        """Start the process, which begins to look at the disk. Raises OSError."""
+        self._living()
 
-    def open(self, location: Location) -> Fetched:
-        """Ask the store for an archive. Raises Unavailable, FetchFailure and OSError."""
-        with self._lock:
-            child = self._living()
-            tube = child.take()
+    async def recovered(self) -> dict[str, Found]:
+        """Whole artifacts of an earlier life by model; all else is gone. Raises OSError."""
+        found = await self._living().recovered()
+        self._contents = {model: each.content for model, each in found.items()}
+        return found
+
+    def folder(self, model: str) -> Path:
+        """Where the model's files are when it is on the disk."""
+        return self.layout.folder(model)
+
+    def original(self, content: str) -> Path:
+        """The files of a content, for as long as one of its models is on the disk; sealed."""
+        return self.layout.original(content)
+
+    def content(self, model: str) -> str:
+        """Equal for byte-identical models on the disk; "" where nothing is shared."""
+        return self._contents.get(model, "")
+
+    async def fetch(self, model: str, limit_bytes: int) -> tuple[Found, dict[str, float]]:
+        """Bring the artifact to the disk; with the milliseconds of each step.
+
+        For a key with a version that is the only one accepted. Raises FetchFailure, Overran (with
+        the limit to try next) and Stopped; in each case nothing is left. One fetch of a model at a
+        time.
+        """
+        self._fetching[model] = None
         try:
-            told = _asked(child, tube, {"open": wire.location_to(location)})["opened"]
-        except BaseException:
-            child.give_back(tube)
-            raise
-        return Fetched(child, tube, **told)
+            answer = await self._done({"fetch": model, "limit": limit_bytes}, model)
+        except (Ended, OSError) as error:
+            problem = f"The instance could not store the model data of {model}: {error}."
+            raise FetchFailure(InternalFailure(problem)) from None
+        finally:
+            del self._fetching[model]
+            self._stopping.discard(model)
+        found = Found(**answer["fetched"])
+        self._contents[model] = found.content
+        return found, answer["steps"]
+
+    def stop(self, model: str) -> None:
+        """Have a fetch under way end soon, with Stopped or with what it has come to."""
+        if model not in self._fetching or model in self._stopping:
+            return
+        self._stopping.add(model)
+        number = self._fetching[model]
+        if number is not None and self._child is not None:
+            self._child.tell({"stop": number})
+            self._child.expect(number, STOP_S)
+
+    async def drop(self, model: str) -> None:
+        """Remove the artifact; gone at once for everybody else, and then from the disk. Raises
+        OSError and Ended."""
+        await self._done({"drop": model})
+        self._contents.pop(model, None)
+
+    async def version(self, model: str) -> str:
+        """Which version the store has now; "" for none. Raises FetchFailure and Unavailable."""
+        try:
+            version: str = (await self._done({"version": model}))["version"]
+        except (Ended, OSError) as error:
+            raise Unavailable(str(error)) from None
+        return version
+
+    def serves(self, model: str) -> None:
+        """Note on the disk that this version of a model serves: `recovered` gives it last."""
+        if self._child is not None:
+            self._child.tell({"serves": model})
 
     def close(self) -> None:
         """End the process, whatever it is doing, and start no other."""
-        with self._lock:
-            self._closed = True
-            if self._child is not None:
-                self._child.end()
+        self._closed = True
+        if self._child is not None:
+            self._child.kill()
 
-    def _living(self) -> _Child:
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _done(self, order: Document, model: str = "") -> Document:
+        """The answer to an order; `model`: it is that one's fetch, and may be stopped.
+
+        Raises what the process met, Stopped, OSError when it cannot be started, and Ended when
+        several have ended over it.
+        """
+        for attempt in itertools.count(1):
+            try:
+                child = self._living()
+                await child.recovered()
+                if model in self._stopping:
+                    break
+                number = child.number()
+                if model:
+                    self._fetching[model] = number
+                return await child.ask(number, order)
+            except Ended as error:
+                log.warning("fetcher.died", extra={"problem": str(error), "attempt": attempt})
+                if attempt == TRIES_MAX or self._closed:
+                    raise
+            if model in self._stopping:
+                break
+            await asyncio.sleep(PAUSE_S * attempt)
+        raise Stopped
+
+    def _living(self) -> Child:
+        """Raises OSError, and Ended when there is to be none any more."""
         if self._closed:
-            raise Unavailable("the instance is being stopped")
-        if self._child is not None and self._child.process.poll() is not None:
-            log.warning("fetcher.died", extra={"status": self._child.process.returncode})
-            self._child.end()
-            self._child = None
-        if self._child is None:
-            self._child = _Child(self._told, self._tubes, self._cwd)
+            raise Ended("the instance is being stopped")
+        if self._child is None or self._child.ended:
+            self._child = Child(self._storage, self._cwd, self._prepare)
         return self._child
-
-
-class _Child:
-    """One life of the process, and those of its tubes that are free."""
-
-    def __init__(self, told: Document, tubes: int, cwd: Path) -> None:
-        self._free: queue.SimpleQueue[Tube] = queue.SimpleQueue()
-        self._ended = False
-        pairs = [socket.socketpair() for _ in range(tubes)]
-        theirs = [their.fileno() for _, their in pairs]
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, *map(str, theirs)],
-                stdin=subprocess.PIPE,
-                pass_fds=theirs,
-                cwd=cwd,
-                start_new_session=True,
-            )
-        finally:
-            for _, their in pairs:
-                their.close()
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(told).encode() + b"\n")
-        self.process.stdin.flush()
-        for ours, _ in pairs:
-            ours.settimeout(STOP_LOOK_S)
-            self._free.put(Tube(ours))
-
-    def take(self) -> Tube:
-        """A tube that is free. Raises Unavailable."""
-        try:
-            return self._free.get_nowait()
-        except queue.Empty:
-            raise Unavailable("more archives are wanted at once than this was made for") from None
-
-    def give_back(self, tube: Tube) -> None:
-        """It is free again, and closed if there is no more use for it."""
-        self._free.put(tube)
-        if self._ended:
-            self._close_free()
-
-    def end(self) -> None:
-        """It is gone when this returns. Its tubes end with it, for whoever waits on one."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self._ended = True
-        self._close_free()
-
-    def _close_free(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._free.get_nowait().sock.close()
-
-
-class Fetched:
-    """An archive that the process has opened: an `Opened`."""
-
-    def __init__(self, child: _Child, tube: Tube, size: int, version: str, bucket: str) -> None:
-        self.size, self.version, self.bucket = size, version, bucket
-        self._child = child
-        self._tube = tube
-        self._unpacked = False
-
-    def unpack(self, folder: Path, bounds: Bounds, download: Download) -> int:
-        """As `Opened` says."""
-        self._unpacked = True
-        download.archive_bytes = self.size
-        order = {"unpack": str(folder), "bounds": astuple(bounds)}
-        answer = _asked(self._child, self._tube, order, download)
-        download.content, download.times = answer["content"], Times(**answer["times"])
-        taken: int = answer["unpacked"]
-        return taken
-
-    def close(self) -> None:
-        """Its tube is free again."""
-        try:
-            if not self._unpacked:
-                _asked(self._child, self._tube, {"close": True})
-        finally:
-            self._child.give_back(self._tube)
-
-
-def _asked(
-    child: _Child, tube: Tube, order: Document, download: Download | None = None
-) -> Document:
-    """The answer to an order. Raises what the process met, and Unavailable when it ended."""
-    try:
-        tube.send(order)
-        answer = _answer(tube, download)
-    except OSError:
-        answer = None
-    if answer is None:
-        child.process.kill()
-        child.process.wait()
-        raise Unavailable("the process that fetches has ended")
-    if download is not None:
-        download.received_bytes = int(answer["received"])
-    if "error" in answer:
-        raise wire.error_from(answer["error"])
-    return answer
-
-
-def _answer(tube: Tube, download: Download | None) -> Document | None:
-    """Waits for it, and says once when it is enough; then it comes at the next chunk."""
-    told = False
-    while True:
-        try:
-            return tube.receive()
-        except TimeoutError:
-            if download is not None and download.stop.is_set() and not told:
-                tube.send({"stop": True})
-                told = True

@@ -5,18 +5,17 @@ What becomes of an order is returned as the fact that residency is told.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 
 from modelplex.archives.tree import Overran
 from modelplex.aws.errors import InternalFailure
 from modelplex.core import events
 from modelplex.core.events import Fact
-from modelplex.instance.artifacts.disk import Artifacts
-from modelplex.instance.artifacts.opening import Download, Stopped
+from modelplex.instance.artifacts.child import Ended
+from modelplex.instance.artifacts.download import Stopped
+from modelplex.instance.artifacts.fetcher import Fetcher
+from modelplex.instance.artifacts.places import Found
 from modelplex.instance.artifacts.store import FetchFailure
 from modelplex.instance.calls import Work
 from modelplex.instance.logs.history import History
@@ -24,36 +23,29 @@ from modelplex.workers.pools import REQUIREMENTS
 
 log = logging.getLogger(__name__)
 
-CHORE_THREADS = 1  # removing folders
-
 
 class Fetches:
-    """Those under way, by the model's key."""
+    """Carries out the orders, and tells the history."""
 
-    def __init__(
-        self, artifacts: Artifacts, history: History, at_once: int, clock: Callable[[], float]
-    ) -> None:
-        self._artifacts = artifacts
+    def __init__(self, fetcher: Fetcher, history: History, clock: Callable[[], float]) -> None:
+        self._fetcher = fetcher
         self._history = history
         self._clock = clock
-        self._downloads: dict[str, Download] = {}
-        self._fetchers = ThreadPoolExecutor(at_once, "fetch")
-        self._chores = ThreadPoolExecutor(CHORE_THREADS, "chore")
+        self._under_way: set[str] = set()
 
-    def recovered(self) -> Iterator[Fact]:
+    def recovered(self, found: Mapping[str, Found]) -> Iterator[Fact]:
         """What an earlier life has left on the disk."""
-        for model, found in self._artifacts.recover().items():
+        for model, each in found.items():
             alone = self._alone(model)
-            yield events.Recovered(model, found.disk_bytes, found.content, found.version, alone)
+            yield events.Recovered(model, each.disk_bytes, each.content, each.version, alone)
 
     async def fetch(self, order: events.Fetch, work: Work) -> Fact:
         """Bring an artifact; `work` learns when."""
-        model, download = order.model, Download()
+        model = order.model
         work.fetch_began = self._clock()
-        self._downloads[model] = download
-        fetch = partial(self._artifacts.fetch, model, order.limit_bytes, download)
+        self._under_way.add(model)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._fetchers, fetch)
+            found, steps = await self._fetcher.fetch(model, order.limit_bytes)
         except Overran as error:
             return events.FetchOverran(model, error.needed_bytes)
         except FetchFailure as error:
@@ -63,37 +55,33 @@ class Fetches:
             return self._failed(model, given_up)
         finally:
             work.fetch_ended = self._clock()
-            del self._downloads[model]
+            self._under_way.discard(model)
         seconds = work.fetch_ended - work.fetch_began
-        self._history.fetched(model, found.disk_bytes, seconds, download.steps())
+        self._history.fetched(model, found.disk_bytes, seconds, steps)
         alone = self._alone(model)
         return events.Fetched(model, found.disk_bytes, found.content, found.version, alone)
 
     def cancel(self, model: str) -> None:
         """Give up the fetch under way, if there is one; its own end is still reported."""
-        if download := self._downloads.get(model):
-            download.stop.set()
+        self._fetcher.stop(model)
 
     async def drop(self, order: events.Drop) -> Fact:
         """Take an artifact from the disk."""
-        drop = partial(self._artifacts.drop, order.model)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._chores, drop)
-        except OSError as error:
+            await self._fetcher.drop(order.model)
+        except (Ended, OSError) as error:
             log.error("artifact.stuck", extra={"model": order.model, "problem": str(error)})
         self._history.dropped(order)
         return events.Dropped(order.model)
 
     def close(self) -> None:
-        """Stop: what runs in threads ends by itself, at the latest when its reads do."""
-        for download in self._downloads.values():
-            download.stop.set()
-        self._fetchers.shutdown(wait=False, cancel_futures=True)
-        self._chores.shutdown(wait=False, cancel_futures=True)
+        """Give up all that is under way."""
+        for model in self._under_way:
+            self._fetcher.stop(model)
 
     def _alone(self, model: str) -> bool:
         """Whether what a model brings along forbids that it shares a worker."""
-        return (self._artifacts.folder(model) / REQUIREMENTS).is_file()
+        return (self._fetcher.folder(model) / REQUIREMENTS).is_file()
 
     def _failed(self, model: str, failure: FetchFailure) -> Fact:
         self._history.failed(model, "fetch", failure.error.message)

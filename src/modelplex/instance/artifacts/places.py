@@ -1,22 +1,14 @@
-"""The folders of an instance's disk, and who has what in them.
+"""Who has what on an instance's disk (`layout.py`).
 
-    FOLDER/tmp/RANDOM/                 being made or being removed; emptied at start
-    FOLDER/contents/CONTENT/           the files of one or more byte-identical archives, sealed
-    FOLDER/models/ID/model/            a whole artifact, the working directory of its worker
-    FOLDER/models/ID/record.json       whose it is; written last
-
-ID is a hash of the model's key: an opaque folder as in SageMaker's `/opt/ml/models/ID/model`, so
-that no name can lead anywhere. An artifact moves into `models/` by one rename, record and all.
-CONTENT is the archive's SHA-256. A model's files are hard links to its content's, in folders of its
-own: what it adds, removes or replaces is nobody else's, and to write into a file is not permitted
-(docs/decisions/0014). Nothing is synced: after a power failure of the machine the operator empties
-the folder.
+An artifact moves into `models/` by one rename, record and all. A model's files are hard links to
+its content's, in folders of its own: what it adds, removes or replaces is nobody else's, and to
+write into a file is not permitted (docs/decisions/0014). Nothing is synced: after a power failure
+of the machine the operator empties the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +18,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from modelplex.instance.artifacts.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -70,44 +64,29 @@ class Record:
 class Places:
     """Models by key, and the contents that they hold. Its methods may run in several threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._temporary = folder / "tmp"
-        self._models = folder / "models"
-        self._contents = folder / "contents"
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._lock = threading.Lock()  # of what follows, and of the renames that go with it
         self._records: dict[str, Record] = {}
         self._known: dict[Archive, Found] = {}  # what archives hold that need no download
         self._holders: dict[str, set[str]] = {}  # content -> keys, and folders of fetches
         self._held: dict[str, str] = {}  # the same by holder
 
-    def folder(self, model: str) -> Path:
-        """Where the model's files are when it is on the disk."""
-        return self._place(model) / "model"
-
-    def original(self, content: str) -> Path:
-        """Where the files of a content lie as they came out of the archive; nobody writes there."""
-        return self._contents / content
-
-    def content(self, model: str) -> str:
-        """The content of a model on the disk; "" if it is shared with nobody or is not there."""
-        record = self._records.get(model)
-        return record.content if record else ""
-
     def recover(self, good: Callable[[Record], bool]) -> dict[str, Found]:
         """What an earlier life left: whole artifacts with a `good` record. All else is removed."""
-        remove(self._temporary)
-        for folder in (self._temporary, self._models, self._contents):
+        remove(self._layout.temporary)
+        for folder in (self._layout.temporary, self._layout.models, self._layout.contents):
             folder.mkdir(parents=True, exist_ok=True)
         for memory in (self._records, self._known, self._holders, self._held):
             memory.clear()
-        for place in sorted(self._models.iterdir(), key=_touched_at):
+        for place in sorted(self._layout.models.iterdir(), key=_touched_at):
             record = self._read_record(place)
             if record and good(record):
                 self._note(record)
             else:
                 log.warning("artifact.incomplete", extra={"folder": place.name})
                 remove(place)
-        for content in sorted(self._contents.iterdir()):
+        for content in sorted(self._layout.contents.iterdir()):
             if content.name not in self._holders:
                 log.warning("content.unused", extra={"folder": content.name})
                 remove(content)
@@ -116,11 +95,11 @@ class Places:
     def touch(self, model: str) -> None:
         """Make a model the last one that `recover` gives."""
         with contextlib.suppress(OSError):  # it only decides which version is tried first
-            os.utime(self._place(model))
+            os.utime(self._layout.place(model))
 
     def workplace(self) -> Path:
         """A path for a new folder in which an artifact is made, to be removed in the end."""
-        return self._temporary / uuid.uuid4().hex
+        return self._layout.temporary / uuid.uuid4().hex
 
     def known(self, archive: Archive) -> Found | None:
         """What such an archive would come to, if its content is here."""
@@ -139,16 +118,16 @@ class Places:
             if content not in self._holders:
                 if unpacked is None:
                     return False
-                os.rename(unpacked, self.original(content))
-                os.chmod(self.original(content), SEALED_FOLDER)
+                os.rename(unpacked, self._layout.original(content))
+                os.chmod(self._layout.original(content), SEALED_FOLDER)
             self._hold(str(work), content)
-        _link_tree(self.original(content), work / "model")
+        _link_tree(self._layout.original(content), work / "model")
         return True
 
     def settle(self, work: Path, record: Record) -> None:
         """Move what was made in `work` to the model's place."""
         (work / "record.json").write_text(json.dumps(asdict(record)))
-        place = self._place(record.model)
+        place = self._layout.place(record.model)
         if place.exists():
             self.drop(record.model)
         with self._lock:
@@ -161,11 +140,13 @@ class Places:
         self._let_go(str(work))
 
     def drop(self, model: str) -> None:
-        """Remove an artifact; gone at once for everybody else, and then from the disk."""
+        """Remove an artifact, if it is there; gone at once for everybody else, and then from the
+        disk."""
         grave = self.workplace()
         with self._lock:
-            os.rename(self._place(model), grave)
             self._records.pop(model, None)
+            with contextlib.suppress(FileNotFoundError):  # an earlier life has dropped it
+                os.rename(self._layout.place(model), grave)
         remove(grave)
         self._let_go(model)
 
@@ -180,8 +161,8 @@ class Places:
                 return
             del self._holders[content]
             self._known = {a: found for a, found in self._known.items() if found.content != content}
-            os.chmod(self.original(content), OPEN_FOLDER)
-            os.rename(self.original(content), grave)
+            os.chmod(self._layout.original(content), OPEN_FOLDER)
+            os.rename(self._layout.original(content), grave)
         remove(grave)
 
     def _note(self, record: Record) -> None:
@@ -195,18 +176,14 @@ class Places:
         self._holders.setdefault(content, set()).add(holder)
         self._held[holder] = content
 
-    def _place(self, model: str) -> Path:
-        name = hashlib.sha256(model.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return self._models / name
-
     def _read_record(self, place: Path) -> Record | None:
         """The record of a whole artifact that is where it belongs; else None."""
         try:
             record = _record(json.loads((place / "record.json").read_text()))
-            home = self._place(record.model) == place and (place / "model").is_dir()
+            home = self._layout.place(record.model) == place and (place / "model").is_dir()
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        whole = not record.content or self.original(record.content).is_dir()
+        whole = not record.content or self._layout.original(record.content).is_dir()
         return record if home and whole else None
 
 

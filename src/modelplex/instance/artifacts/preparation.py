@@ -1,27 +1,27 @@
-"""Has the image prepare artifacts, for the threads that fetch them."""
+"""Has the image prepare artifacts, for the process that fetches them."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from modelplex.instance.artifacts.disk import Prepare, Unprepared
 from modelplex.workers.errors import LoadFailed, OutOfMemory
 from modelplex.workers.pools import Pools
 
+# Adds to the artifact of a model, by its name, in a folder; says what kept it from that, or "".
+Prepare = Callable[[str, Path], Awaitable[str]]
+
 
 def by(pools: Pools, timeout_s: float) -> Prepare:
-    """What `Artifacts` calls, in any thread but the one in which this is called, which runs the
-    pools' loop. A preparation may take `timeout_s`."""
-    loop = asyncio.get_running_loop()
+    """As a worker of the image does it. A preparation may take `timeout_s`."""
 
-    def prepare(model: str, folder: Path) -> None:
-        work = asyncio.run_coroutine_threadsafe(pools.prepare(model, folder, timeout_s), loop)
+    async def prepare(model: str, folder: Path) -> str:
         try:
-            work.result()
+            await pools.prepare(model, folder, timeout_s)
         except OutOfMemory:
-            raise Unprepared("the image ran out of memory while it prepared it.") from None
+            return "the image ran out of memory while it prepared it."
         except LoadFailed as error:
-            raise Unprepared(error.message) from None
+            return error.message
+        return ""
 
     return prepare

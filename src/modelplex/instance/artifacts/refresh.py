@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
 
 from modelplex.core.events import Changed, Fact
 from modelplex.core.keys import name_of
@@ -34,12 +33,12 @@ class Refresher:
         *,
         residency: Residency,
         notify: Callable[[Fact], None],
-        ask: Callable[[str], str],
+        ask: Callable[[str], Awaitable[str]],
         history: History,
         interval_s: float,
         draw: Callable[[], float],
     ) -> None:
-        """`ask` gives a model's version in the store and blocks; `draw` a number from 0 to 1."""
+        """`ask` gives a model's version in the store; `draw` a number from 0 to 1."""
         self.rules: tuple[Rule, ...] = ()
         self._residency = residency
         self._notify = notify
@@ -49,7 +48,6 @@ class Refresher:
         self._draw = draw
         self._slower = 1
         self._gone: set[str] = set()  # deleted, and said so
-        self._threads = ThreadPoolExecutor(ASKED_MAX, "refresh")
 
     @property
     def pause_s(self) -> float:
@@ -58,12 +56,9 @@ class Refresher:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        try:
-            while True:
-                await asyncio.sleep(self.pause_s * (1 + JITTER * (self._draw() - 0.5)))
-                await self.look()
-        finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        while True:
+            await asyncio.sleep(self.pause_s * (1 + JITTER * (self._draw() - 0.5)))
+            await self.look()
 
     async def look(self) -> None:
         """Ask once for every model; all are left for later when the store does not answer."""
@@ -85,10 +80,9 @@ class Refresher:
 
     async def _look_at(self, names: Iterator[str]) -> bool:
         """Ask for one after the other; whether the store answered every time."""
-        loop = asyncio.get_running_loop()
         for name in names:
             try:
-                version = await loop.run_in_executor(self._threads, self._ask, name)
+                version = await self._ask(name)
             except FetchFailure as error:
                 self._note_gone(name, error)
             except Unavailable as problem:

@@ -1,87 +1,101 @@
 """What the instance and the process that fetches for it say to each other: JSON, one line each.
 
-    {"open": LOCATION}                      -> {"opened": {size, version, bucket}}
-    {"unpack": FOLDER, "bounds": […]}       -> {"unpacked": BYTES, "content": …, "received": …,
-                                                "times": {…}}
-    {"close": true}                         -> {"closed": true}
-    {"stop": true}, during an unpacking: it ends sooner, with its own answer
+First the instance says what the disk is (`Storage`), and hears what an earlier life has left there:
 
-Any answer may be {"error": …, "received": …} instead.
+    STORAGE                                 -> {"found": [MODEL, FOUND]} …, {"ready": true}
+
+Then come orders, of which many are under way at once, each with a number of its own:
+
+    {"id": N, "fetch": MODEL, "limit": BYTES}   -> {"id": N, "fetched": FOUND, "steps": {…}}
+    {"id": N, "drop": MODEL}                    -> {"id": N, "dropped": true}
+    {"id": N, "version": MODEL}                 -> {"id": N, "version": VERSION}
+    {"serves": MODEL}                           -> nothing
+    {"stop": N}                                 the fetch ends sooner, with its own answer
+    {"prepared": N, "problem": MESSAGE or ""}   -> nothing; it answers
+                                                {"prepare": N, "model": NAME, "folder": FOLDER}
+
+Any answer may be {"error": …} instead; {"error": …} without a number ends it all.
 """
 
 from __future__ import annotations
 
 import json
-import socket
-from pathlib import PurePosixPath
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from modelplex.archives.tree import Overran, Refused
+from modelplex.archives.tree import Overran
 from modelplex.aws import errors
 from modelplex.aws.errors import ServiceError
-from modelplex.aws.locations import FileLocation, Location, S3Location
-from modelplex.instance.artifacts.opening import Stopped
+from modelplex.instance.artifacts.download import Stopped
 from modelplex.instance.artifacts.store import FetchFailure, Unavailable
+from modelplex.instance.spec import Spec, StoreKeys
+from modelplex.settings import Settings
 
-LINE_BYTES_MAX = 64 * 1024  # locations, folders and messages are far shorter
+LINE_BYTES_MAX = 64 * 1024  # names, folders and messages are far shorter
 
 Document = dict[str, Any]
+_LIMITS = ("archive_entries_max", "archive_ratio_max", "archive_ratio_floor_bytes")
 
 
-class Tube:
-    """One connection: documents in turn, each a line. For one thread."""
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """An instance's disk: where it is, and where the models on it come from."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._lines = b""
+    folder: Path
+    keys: StoreKeys
+    file_roots: tuple[Path, ...]
+    model_data_url: str
+    multi_model: bool
+    share: bool  # byte-identical artifacts lie there once
+    prepares: bool  # the image adds to what an archive held
+    at_once: int  # fetches
+    limits: Settings
 
-    def send(self, document: Document) -> None:
-        """Raises OSError when nobody is there."""
-        self.sock.sendall(json.dumps(document).encode() + b"\n")
+    @classmethod
+    def of(cls, spec: Spec, prepares: bool) -> Storage:
+        """An instance's."""
+        return cls(
+            folder=spec.folder / "disk",
+            keys=spec.s3,
+            file_roots=spec.file_roots,
+            model_data_url=spec.model_data_url,
+            multi_model=spec.multi_model,
+            share=spec.shares_identical,
+            prepares=prepares,
+            at_once=spec.limits.fetches_max,
+            limits=spec.limits,
+        )
 
-    def has_more(self) -> bool:
-        """Whether the other side has said something, or has ended. Takes nothing."""
-        if self._lines:
-            return True
-        try:
-            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        return True
-
-    def receive(self) -> Document | None:
-        """The next document; None when the other side has ended. Raises TimeoutError, if the socket
-        has a time limit, after which this may be called again."""
-        while b"\n" not in self._lines:
-            try:
-                data = self.sock.recv(LINE_BYTES_MAX)
-            except ConnectionError:
-                data = b""
-            if not data or len(self._lines) > LINE_BYTES_MAX:
-                return None
-            self._lines += data
-        line, _, self._lines = self._lines.partition(b"\n")
-        document: Document = json.loads(line)
-        return document
-
-
-def location_to(location: Location) -> list[str]:
-    """A location as JSON holds it; `location_from` reads it."""
-    match location:
-        case S3Location(bucket, key):
-            return ["s3", bucket, key]
-        case FileLocation(path):
-            return ["file", str(path)]
+    def document(self) -> Document:
+        """As JSON holds it; `storage_from` reads it. Of the limits those of archives."""
+        return {
+            "folder": str(self.folder),
+            "keys": asdict(self.keys),
+            "file_roots": [str(root) for root in self.file_roots],
+            "model_data_url": self.model_data_url,
+            "multi_model": self.multi_model,
+            "share": self.share,
+            "prepares": self.prepares,
+            "at_once": self.at_once,
+            "limits": {name: getattr(self.limits, name) for name in _LIMITS},
+        }
 
 
-def location_from(parts: list[str]) -> Location:
-    """The location of which `location_to` made these parts."""
-    match parts:
-        case ["s3", bucket, key]:
-            return S3Location(bucket, key)
-        case [_, path]:
-            return FileLocation(PurePosixPath(path))
-    raise ValueError(f"no location: {parts!r}")
+def storage_from(told: Document) -> Storage:
+    """The storage of which `Storage.document` is this."""
+    known = {
+        "folder": Path(told["folder"]),
+        "keys": StoreKeys(**told["keys"]),
+        "file_roots": tuple(map(Path, told["file_roots"])),
+        "limits": Settings.from_document(told["limits"]),
+    }
+    return Storage(**{**told, **known})
+
+
+def line(document: Document) -> bytes:
+    """A document as it is sent."""
+    return json.dumps(document).encode() + b"\n"
 
 
 def error_to(error: Exception) -> Document:
@@ -94,7 +108,7 @@ def error_to(error: Exception) -> Document:
             return _named(error, "") | {"needed": error.needed_bytes}
         case OSError():
             return _named(error, str(error.strerror)) | {"errno": error.errno}
-        case Refused() | Unavailable() | Stopped():
+        case Unavailable() | Stopped():
             return _named(error, str(error))
         case _:
             return {"kind": "Defect", "message": repr(error)}
@@ -111,8 +125,6 @@ def error_from(told: Document) -> Exception:
             return Overran(told["needed"])
         case "OSError":
             return OSError(told["errno"], told["message"])
-        case "Refused":
-            return Refused(told["message"])
         case "Unavailable":
             return Unavailable(told["message"])
         case "Stopped":
@@ -121,6 +133,6 @@ def error_from(told: Document) -> Exception:
 
 
 def _named(error: Exception, message: str) -> Document:
-    kinds = (FetchFailure, Overran, OSError, Refused, Unavailable, Stopped)
+    kinds = (FetchFailure, Overran, OSError, Unavailable, Stopped)
     name = next(kind.__name__ for kind in kinds if isinstance(error, kind))
     return {"kind": name, "message": message}

@@ -16,7 +16,7 @@ from modelplex.core import events
 from modelplex.core.events import Fact
 from modelplex.core.keys import name_of
 from modelplex.instance.answers import NO_ANSWER, SERVER_ERROR, Answers
-from modelplex.instance.artifacts.disk import Artifacts
+from modelplex.instance.artifacts.fetcher import Fetcher
 from modelplex.instance.calls import AnyWorker, Work
 from modelplex.instance.containers.choice import Containers
 from modelplex.instance.containers.tenant import Tenant
@@ -44,7 +44,7 @@ class Residents:
         self,
         *,
         pool: Pools | Containers,
-        artifacts: Artifacts,
+        fetcher: Fetcher,
         answers: Answers,
         history: History,
         limits: Settings,
@@ -53,7 +53,7 @@ class Residents:
     ) -> None:
         """`notify` hears of models that were lost, which nobody has ordered."""
         self.workers: dict[str, AnyWorker] = {}
-        self._artifacts = artifacts
+        self._fetcher = fetcher
         self._answers = answers
         self._history = history
         self._limits = limits
@@ -72,7 +72,7 @@ class Residents:
         self._tasks = Tasks()
 
     def _make_twins(self, pool: Pools) -> Twins:
-        return Twins(pool, self._artifacts.original, self._swap)
+        return Twins(pool, self._fetcher.original, self._swap)
 
     def number(self, model: str) -> int:
         """Of the worker that a model shares; 0 if it lives alone, or nowhere."""
@@ -151,14 +151,14 @@ class Residents:
         that it was to share ended before it came to this model.
         """
         key, timeout_s = order.model, self._limits.model_load_timeout_s
-        folder = self._artifacts.folder(key)
+        folder = self._fetcher.folder(key)
         spec = ModelSpec(name_of(key), folder, limit_bytes=order.limit_bytes)
         if isinstance(self._pool, Containers):
             return await self._pool.load(spec, timeout_s)
         if order.worker:
             return await self._houses.load(order.worker, key, spec, timeout_s)
         assert self._twins is not None
-        return await self._twins.load(spec, self._artifacts.content(key), timeout_s)
+        return await self._twins.load(spec, self._fetcher.content(key), timeout_s)
 
     async def _adopt(self, model: str, worker: AnyWorker) -> int:
         """Let a worker answer for a model; what it takes."""
