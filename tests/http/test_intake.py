@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from modelplex.http.messages import Data, Request, Response
+from modelplex.http.messages import Data, Handler, Request, Response
 from modelplex.http.server import Reply
 from tests.http.conftest import Start
 from tests.http.raw import Raw
 from tests.http.test_express import Held, give_back, never
 from tests.http.test_server import GET, post
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 
@@ -32,6 +33,7 @@ async def test_more_bodies_than_there_is_room_for_are_all_answered(
     server = await start(
         handle, express=lambda _: receive if short else None, bodies_bytes_max=16 * MIB
     )
+    server.room.wait_s = server.room.grace_s = 600.0
 
     async def one(number: int) -> None:
         nonlocal peak
@@ -56,12 +58,12 @@ async def test_without_room_a_body_is_sent_away_and_small_ones_are_not(
     """503 and when to come again, once it has waited; 408 for those who hold and do not move."""
     held = Held()
     server = await start(never, express=held, bodies_bytes_max=MIB, write_timeout_s=0.5)
-    server.room.wait_s = 0.2
+    server.room.wait_s, server.room.grace_s = 0.2, 600.0
     async with Raw(address) as holds, Raw(address) as waits, Raw(address) as small:
         await holds.send(post(bytes(900_000))[:-1])
-        await asyncio.sleep(0.05)
+        await eventually(lambda: server.room.used >= 900_000)
         await waits.send(post(bytes(600_000))[:-1])
-        await asyncio.sleep(0.05)
+        await eventually(lambda: server.room.wanted)
         await small.send(GET)
         (await held.one()).send(200, b"", b"ok")
         assert await small.response() == (200, b"ok")
@@ -86,8 +88,10 @@ async def test_slow_readers_lose_their_answers_to_others(start: Start, address: 
     def express(request: Request) -> object:
         return receive if request.path == b"/short" else None
 
-    server = await start(handle, express=express, bodies_bytes_max=4 * MIB, write_timeout_s=0.5)
-    server.room.grace_s = 0.1
+    server = await start(
+        handle, express=express, bodies_bytes_max=4 * MIB, request_read_timeout_s=0.5
+    )  # so it looks often
+    server.room.grace_s = 600.0
     async with Raw(address) as slow, Raw(address) as quick:
         slow.writer.transport.pause_reading()
         await slow.send(GET)
@@ -96,16 +100,17 @@ async def test_slow_readers_lose_their_answers_to_others(start: Start, address: 
         for target in (b"/short ", b"/long "):
             await quick.send(GET.replace(b"/ ", target))
             assert (await quick.response())[0] == 503
-        while server.room.used:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        server.room.grace_s = 0.1
+        await eventually(lambda: server.room.fits(4 * MIB))  # by which it is wanted until it is
         for target in (b"/short ", b"/long "):
             await quick.send(GET.replace(b"/ ", target))
             assert (await quick.response())[0] == 200
 
 
-async def test_a_body_apart_from_its_known_head(start: Start, address: str) -> None:
-    """As most clients send it, in two writes or more; and a next request right behind it."""
-    await start(never, express=lambda _: give_back)
+async def test_a_body_apart_from_its_known_head(start: Start, address: str, echo: Handler) -> None:
+    """As most clients send it, in two writes or more; and a next request right behind it, which
+    comes before the answer is written and is the handler's."""
+    await start(echo, express=lambda _: give_back)
     async with Raw(address) as raw:
         for size in (3, 3, 20_000, 20_000, 3):
             body = bytes([size % 251]) * size

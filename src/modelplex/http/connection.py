@@ -19,6 +19,7 @@ from modelplex.http.handled import HandledConnection
 from modelplex.http.inlet import Inlet
 from modelplex.http.intake import Intake
 from modelplex.http.messages import Request
+from modelplex.http.outbox import Outbox
 from modelplex.http.reading import Refused
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,10 @@ class ServerConnection(HandledConnection):
         self._reply = None
         if self._handling is not None:
             self._handling.start()
+
+    @property
+    def outbox(self) -> Outbox:
+        return self._host.outbox
 
     def fits(self, size: int) -> bool:
         """Whether there is room for an answer."""

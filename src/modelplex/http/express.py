@@ -15,6 +15,7 @@ from modelplex.http.messages import (
     explain,
     status_line,
 )
+from modelplex.http.outbox import Outbox
 from modelplex.http.writing import BODILESS, LARGE, NO_ROOM, refusal
 
 _LINES = {status: line + b"\r\n" for status, line in STATUS_LINES.items()}
@@ -37,6 +38,10 @@ class Line(Protocol):
 
     transport: asyncio.Transport
     closing: bool  # the next answer is the last
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where small answers are left."""
 
     def fits(self, size: int) -> bool:
         """Whether an answer of `size` bytes may wait for its client."""
@@ -102,11 +107,12 @@ class Reply:
             end = (_LENGTH_LAST if last else _LENGTH) % len(body)
             if request.method == "HEAD":
                 body = b""
-        if len(body) > LARGE:
-            line.transport.writelines([start + headers + end, body])
+        if len(body) <= LARGE:
+            self.on_gone = None
+            line.outbox.put(self, line, b"".join((start, headers, end, body)), last)
         else:
-            line.transport.write(b"".join((start, headers, end, body)))
-        line.answered(last=last)
+            line.transport.writelines([start + headers + end, body])
+            line.answered(last=last)
 
     def lose(self) -> None:
         """The client went away."""

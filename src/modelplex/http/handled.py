@@ -9,6 +9,7 @@ from modelplex.http.body import Body
 from modelplex.http.express import Express, Reply
 from modelplex.http.handling import Handling
 from modelplex.http.messages import Handler, Request, first
+from modelplex.http.outbox import Outbox
 from modelplex.http.outlet import Outlet
 from modelplex.http.reading import Refused, ServerLimits
 from modelplex.http.room import Claim, Room
@@ -26,6 +27,7 @@ class Host(Protocol):
     express: Express | None
     limits: ServerLimits
     room: Room
+    outbox: Outbox
 
 
 class HandledConnection(asyncio.Protocol):

@@ -16,6 +16,7 @@ from modelplex.http.addresses import UnixAddress, listen, parse_address
 from modelplex.http.connection import ServerConnection
 from modelplex.http.express import Express, Reply
 from modelplex.http.messages import Handler
+from modelplex.http.outbox import Outbox
 from modelplex.http.reading import ServerLimits
 from modelplex.http.room import Room
 
@@ -64,6 +65,7 @@ class Server:
         self.limits = limits
         self.closing = False
         self.room = Room(limits.bodies_bytes_max)
+        self.outbox = Outbox()
         self._listener = listener
         if listener.family != socket.AF_UNIX:
             # Of its own accord it takes up to 4 MB from each slow reader's answer, which stays here
