@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import docker
 import pytest
 
 from modelplex.engine.images import MULTI_MODEL_LABEL
@@ -162,6 +164,25 @@ async def test_one_that_does_not_go_is_killed(run: Run, output: list[str]) -> No
     address = await life.start()
     await get(address, "/")  # by now it ignores the signal
     await life.stop(0.1)
+    assert await life.wait() == Ended("exit code 137, as after SIGKILL")
+
+
+async def test_one_that_is_removed_before_it_was_looked_at_has_its_exit_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We remove it as soon as it has ended; that was not somebody else."""
+    removed = threading.Event()
+    inspect = docker.APIClient.inspect_container
+
+    def inspect_late(client: docker.APIClient, name: str) -> object:
+        assert removed.wait(60)
+        return inspect(client, name)
+
+    life = run(mode="linger")
+    await life.start()
+    monkeypatch.setattr(docker.APIClient, "inspect_container", inspect_late)
+    await life.stop(0.1)
+    removed.set()
     assert await life.wait() == Ended("exit code 137, as after SIGKILL")
 
 

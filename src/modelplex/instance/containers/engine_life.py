@@ -202,12 +202,14 @@ class EngineLife:
         """Raises EngineError, NoEngine when the engine goes away meanwhile."""
         from docker.errors import NotFound  # noqa: PLC0415 (an extra)
 
+        state: dict[str, Any] | None = None
         with connected(self._image.engine, CALL_S) as client:
             try:
                 state = {"ExitCode": client.wait(self.id, timeout=None)["StatusCode"]}
                 state = client.inspect_container(self.id)["State"]
             except NotFound:
-                return _GONE
+                if state is None:  # else we may have removed it ourselves, between the two
+                    return _GONE
         ours = self.unwanted.is_set()
         return endings.read(state, quiet=self._quiet, killed_by_us=ours, hint=self._hint)
 
