@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from modelplex.aws import shapes
 from modelplex.cloudwatch.operations import Logs
 from modelplex.control.identity import QUERY
 from modelplex.control.operations import SAGEMAKER
+from modelplex.control.records import Records
 from modelplex.http.client import Client
 from tests.control.world import World
 
@@ -125,13 +127,17 @@ async def test_a_service_that_control_does_not_know_is_refused(w: World) -> None
     assert "dynamodb" in json.loads(answer)["message"]
 
 
-async def test_a_defect_is_the_services_internal_failure(w: World) -> None:
+async def test_a_defect_is_the_services_internal_failure(
+    w: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The client is told nothing of its insides, the log everything."""
-    assert w.records is not None
-    await post(w, "SageMaker.ListModels", b"{}")  # the reconciler has had its first look
-    w.records.close()
+
+    def broken(*_: object, **__: object) -> None:
+        raise sqlite3.ProgrammingError("sqlite: cannot operate on a closed database")
+
+    monkeypatch.setattr(Records, "find", broken)
     status, answer = await post(w, "SageMaker.ListModels", b"{}")
     assert status == 500
     assert json.loads(answer)["__type"] == "InternalFailure"
     assert b"sqlite" not in answer.lower()
-    w.records = type(w.records)(w.data / "records.sqlite")
+    assert "sqlite: cannot operate" in caplog.text

@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from modelplex.aws.errors import ServiceUnavailable
 from modelplex.aws.signatures import Keys, Signed, sign
 from modelplex.gateway.app import open_door
+from modelplex.gateway.door import Door
 from modelplex.gateway.s3 import S3, EmbeddedStore
 from modelplex.http.messages import Body, Request
 from modelplex.http.server import serve
@@ -151,17 +152,19 @@ async def test_wrong_signatures_get_s3s_codes(s3: Any, gateway: Gateway) -> None
     assert b"<Code>AccessDenied</Code>" in body
 
 
-async def test_presigned_urls_work_until_they_expire(s3: Any, gateway: Gateway) -> None:
+async def test_presigned_urls_work_until_they_expire(
+    s3: Any, gateway: Gateway, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A presigned GET is answered; after its time it is AccessDenied."""
     await asyncio.to_thread(s3.put_object, Bucket="box", Key="k", Body=b"hello")
     client = gateway.boto3("s3", signature_version="s3v4")
     url = client.generate_presigned_url(
-        "get_object", Params={"Bucket": "box", "Key": "k"}, ExpiresIn=1
+        "get_object", Params={"Bucket": "box", "Key": "k"}, ExpiresIn=60
     )
     target = url.removeprefix(gateway.url)
     response, body = await gateway.raw("GET", target, [])
     assert (response.status, body) == (200, b"hello")
-    await asyncio.sleep(2.1)
+    monkeypatch.setattr(door, "_clock", lambda: time.time() + 61)
     response, body = await gateway.raw("GET", target, [])
     assert response.status == 403
     assert b"<Message>Request has expired</Message>" in body

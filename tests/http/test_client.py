@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from modelplex.http.errors import (
 )
 from modelplex.http.messages import Request, Response, first
 from tests.http.conftest import Connect, Start
+from tests.support.waiting import eventually
 
 Scripted = Callable[..., Awaitable[list[bytes]]]
 
@@ -185,7 +188,7 @@ async def test_a_connection_seen_closed_is_replaced(scripted: Scripted, connect:
     await scripted(ok(b"a"))
     client = connect()
     assert await get(client) == b"a"
-    await asyncio.sleep(0.05)
+    await eventually(lambda: not client._connections)
     assert await get(client) == b"a"
 
 
@@ -205,10 +208,10 @@ async def test_an_unread_request_is_known_as_such(address: str, connect: Connect
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address.removeprefix("unix:"))
     listener.listen()
+    listener.setblocking(False)
     asking = asyncio.create_task(get(connect()))
-    await asyncio.sleep(0.05)
-    accepted, _ = listener.accept()
-    await asyncio.sleep(0.05)
+    accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+    await eventually(lambda: select.select([accepted], [], [], 0)[0])
     accepted.close()
     listener.close()
     with pytest.raises(ConnectionLost) as caught:
@@ -417,35 +420,40 @@ async def test_requests_wait_for_a_free_connection(start: Start, connect: Connec
 
 async def test_waiting_has_its_limits(start: Start, connect: Connect) -> None:
     """Too many waiters, or too long a wait, is ConnectFailed; a cancelled waiter harms nobody."""
-    go = asyncio.Event()
+    begun, go = asyncio.Event(), asyncio.Event()
 
     async def handle(_: Request) -> Response:
+        begun.set()
         await go.wait()
         return Response(200, [], b"ok")
 
     await start(handle)
-    client = connect(connections_max=1, waiters_max=2, connect_timeout_s=0.3)
+    client = connect(connections_max=1, waiters_max=2)
     first = asyncio.create_task(get(client))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(begun.wait(), 30)
     cancelled, late = asyncio.create_task(get(client)), asyncio.create_task(get(client))
     await asyncio.sleep(0)
     with pytest.raises(ConnectFailed, match="already wait"):
         await get(client)
     cancelled.cancel()
-    with pytest.raises(ConnectFailed, match="were busy"):
-        await late
+    await asyncio.wait([cancelled])
+    client._limits = replace(client._limits, connect_timeout_s=0.05)
+    with pytest.raises(ConnectFailed, match=r"were busy for 0\.05 s"):
+        await get(client)
     go.set()
-    assert await first == b"ok"
+    assert await first == await late == b"ok"
     assert await get(client) == b"ok"
 
 
 async def test_unused_connections_are_closed(scripted: Scripted, connect: Connect) -> None:
     """After the idle time a request gets a new connection, which begins the script again."""
     await scripted(ok(b"a"), ok(b"b"), ok(b"c"))
-    client = connect(idle_timeout_s=0.05)
+    client = connect()
     assert await get(client) == b"a"
+    (connection,) = client._connections
+    connection._limits = replace(connection._limits, idle_timeout_s=0.05)
     assert await get(client) == b"b"
-    await asyncio.sleep(0.5)
+    await eventually(lambda: not client._connections)
     assert await get(client) == b"a"
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from modelplex.http import connection
 from modelplex.http.messages import Handler, Request, Response
 from modelplex.http.server import serve
 from tests.http.conftest import Start
 from tests.http.raw import Raw
+from tests.support.waiting import eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -77,6 +81,7 @@ async def test_any_number_of_pipelined_requests_is_answered(start: Start, addres
         sending = asyncio.create_task(
             raw.send(b"".join(GET.replace(b"/ ", p + b" ") for p in paths))
         )
+        await eventually(lambda: begun)
         await asyncio.sleep(0.05)
         assert begun == 1
         go.set()
@@ -394,12 +399,13 @@ async def test_a_slow_request_is_408(start: Start, address: str, echo: Handler) 
 
 async def test_an_idle_connection_is_closed(start: Start, address: str, echo: Handler) -> None:
     """Silently, whether or not it had a request before."""
-    await start(echo, idle_timeout_s=0.1)
-    async with Raw(address) as raw:
-        assert await raw.rest() == b""
+    server = await start(echo, write_timeout_s=0.1)  # so it looks often
     async with Raw(address) as raw:
         await raw.send(GET)
         assert await raw.response() == (200, b"")
+        server.limits = replace(server.limits, idle_timeout_s=0.1)
+        assert await raw.rest() == b""
+    async with Raw(address) as raw:
         assert await raw.rest() == b""
 
 
@@ -581,13 +587,14 @@ async def test_the_longest_idle_connection_makes_way(start: Start, address: str)
     async def handle(_: Request) -> Response:
         return Response(200, [], b"ok")
 
-    await start(handle, connections_max=3, write_timeout_s=0.05)
+    server = await start(handle, connections_max=3, write_timeout_s=0.05)
     async with Raw(address) as begun, Raw(address) as old, Raw(address) as young:
         for raw in (begun, old):
             await raw.send(GET)
             await raw.response()
         await begun.send(b"GE")
-        await asyncio.sleep(0.15)
+        _, idle, _ = server._connections
+        await eventually(lambda: idle.idle_since < math.inf)  # `young` will be so later
         await young.send(GET)
         await young.response()
         async with Raw(address) as new:
@@ -600,8 +607,11 @@ async def test_the_longest_idle_connection_makes_way(start: Start, address: str)
         assert await begun.response() == (200, b"ok")
 
 
-async def test_a_client_that_closed_its_half_is_answered(start: Start, address: str) -> None:
+async def test_a_client_that_closed_its_half_is_answered(
+    start: Start, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If what it asked for comes soon; it is told nothing more."""
+    monkeypatch.setattr(connection, "_HALF_CLOSED_S", 30.0)
 
     async def handle(_: Request) -> Response:
         await asyncio.sleep(0.05)

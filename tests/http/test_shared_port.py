@@ -14,7 +14,7 @@ from modelplex.http.messages import Handler, Request, Response
 from modelplex.http.reading import ServerLimits
 from modelplex.http.server import serve_on
 
-IMPATIENT = ServerLimits(idle_timeout_s=0.4)  # so it looks after its siblings every 0.1 s
+IMPATIENT = ServerLimits(write_timeout_s=0.4)  # so it looks after its siblings every 0.02 s
 
 
 def naming(name: str) -> Handler:

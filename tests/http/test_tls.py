@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -108,6 +109,7 @@ async def test_a_handshake_that_does_not_end_is_dropped(
     server = await start(echo, AT, None, tls, handshake_timeout_s=0.1, connections_max=1)
     async with talking(server, secure=False) as (reader, _):
         assert await asyncio.wait_for(reader.read(), 30) == b""
+    server.limits = replace(server.limits, handshake_timeout_s=30.0)
     async with talking(server) as (reader, writer):
         writer.write(post(b"abc"))
         assert await answer(reader) == b"abc"

@@ -10,12 +10,15 @@ import pytest
 from tests.instance.running import Running, S3Server
 from tests.support.models import ECHO_HANDLER, make_image
 
-# A model whose weights are "sleep S" takes S seconds to load, and then echoes.
+# A model whose weights are "sleep S" takes S seconds to load, one with "until PATH" until there is
+# such a file, and then echoes.
 SLOW_LOAD = """
     if data is None:
         words = Path("weights.txt").read_text().split()
         if words[0] == "sleep":
             time.sleep(float(words[1]))
+        while words[0] == "until" and not os.path.exists(words[1]):
+            time.sleep(0.01)
         if words[0] == "refuse":
             raise ValueError("the weights are refused")
 """

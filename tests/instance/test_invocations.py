@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,18 +183,25 @@ async def test_a_body_above_the_limit(instance: Running) -> None:
     assert largest.document["bytes"] == 6_291_456
 
 
-async def test_a_client_that_leaves_gives_up_its_place(instance: Running) -> None:
+async def test_a_client_that_leaves_gives_up_its_place(instance: Running, tmp_path: Path) -> None:
     """Requests whose clients have gone, waiting or running, leave nothing behind."""
-    instance.put("left.tar.gz", weights="sleep 0.5")
+    instance.put("left.tar.gz", weights=f"until {tmp_path}/load")
     waiting = [asyncio.create_task(instance.invoke("left.tar.gz")) for _ in range(3)]
     await instance.until_row("left.tar.gz", waiting=3)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    running = asyncio.create_task(instance.invoke("left.tar.gz", b"sleep 0.5"))
+    await instance.until_row("left.tar.gz", waiting=0)
+    (tmp_path / "load").touch()
+    running = asyncio.create_task(
+        instance.invoke("left.tar.gz", f"until {tmp_path}/answer".encode())
+    )
     await instance.until_row("left.tar.gz", in_flight=1)
     running.cancel()
-    assert (await instance.invoke("left.tar.gz", b"hello")).document["answered"] == 2
+    last = asyncio.create_task(instance.invoke("left.tar.gz", b"hello"))
+    await asyncio.gather(running, return_exceptions=True)
+    (tmp_path / "answer").touch()
+    assert (await last).document["answered"] == 2
     row = await instance.row("left.tar.gz")
     assert (row["waiting"], row["in_flight"]) == (0, 0)
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from modelplex.lanes.wire import path_beside
 from tests.instance.archives import Entry, targz
 from tests.instance.conftest import StartInstance
 from tests.instance.running import KEYS, MIB, S3Server
 from tests.support.lanes import Unready
 from tests.support.models import make_image
 from tests.support.processes import processes_of
+from tests.support.waiting import eventually
 
 
 async def test_a_small_budget_evicts_and_every_answer_is_right(
@@ -85,14 +87,15 @@ async def test_cache_disabled_keeps_nothing(start_instance: StartInstance) -> No
 
 
 async def test_a_slow_load_goes_on_while_its_clients_are_told(
-    start_instance: StartInstance,
+    start_instance: StartInstance, tmp_path: Path
 ) -> None:
     """ModelNotReadyException after the time a request waits; the model is there for a later one."""
     running = await start_instance(limits={"model_ready_timeout_s": 0.2}).healthy()
-    running.put("slow.tar.gz", weights="sleep 1")
+    running.put("slow.tar.gz", weights=f"until {tmp_path}/go")
     reply = await running.invoke("slow.tar.gz")
     assert (reply.status, reply.error) == (429, "ModelNotReadyException")
     assert int(reply.headers["retry-after"]) > 0
+    (tmp_path / "go").touch()
     await running.until_row("slow.tar.gz", state="loaded")
     assert (await running.invoke("slow.tar.gz")).headers["x-modelplex-start"] == "warm"
     assert len(await running.events("loaded")) == 1
@@ -110,10 +113,9 @@ async def test_a_load_without_end_is_given_up(start_instance: StartInstance) -> 
 
 async def test_a_hanging_handler_costs_its_worker(start_instance: StartInstance) -> None:
     """SageMaker's own words and status 0; queued requests are answered by the next worker."""
-    running = await start_instance(limits={"invocation_timeout_s": 1.0}).healthy()
+    running = await start_instance(limits={"invocation_timeout_s": 5.0}).healthy()
     running.put("hangs.tar.gz")
     hanging = asyncio.create_task(running.invoke("hangs.tar.gz", b"sleep 600"))
-    await running.until_row("hangs.tar.gz", in_flight=1)
     queued = asyncio.create_task(running.invoke("hangs.tar.gz", b"hello"))
     members = (await hanging).document
     assert members["OriginalStatusCode"] == 0
@@ -121,23 +123,29 @@ async def test_a_hanging_handler_costs_its_worker(start_instance: StartInstance)
     assert (await queued).document["answered"] == 1
 
 
-async def test_full_queues_are_refused(start_instance: StartInstance) -> None:
+async def test_full_queues_are_refused(start_instance: StartInstance, tmp_path: Path) -> None:
     """Beyond the queue's length: ServiceUnavailable, at once."""
     running = await start_instance(limits={"queue_per_model_max": 2}).healthy()
-    running.put("busy.tar.gz", weights="sleep 1")
-    replies = await asyncio.gather(*(running.invoke("busy.tar.gz") for _ in range(5)))
+    running.put("busy.tar.gz", weights=f"until {tmp_path}/go")
+    asked = [asyncio.create_task(running.invoke("busy.tar.gz")) for _ in range(5)]
+    await eventually(lambda: sum(task.done() for task in asked) == 3)
+    (tmp_path / "go").touch()
+    replies = await asyncio.gather(*asked)
     refused = [reply for reply in replies if reply.status == 503]
     assert [reply.status for reply in replies].count(200) == 2
     assert {reply.error for reply in refused} == {"ServiceUnavailable"}
 
 
 async def test_who_waits_too_long_for_a_busy_worker_is_refused(
-    start_instance: StartInstance,
+    start_instance: StartInstance, tmp_path: Path
 ) -> None:
     """When the time is over, not when the worker is free; with a word on when to come again."""
     running = await start_instance(limits={"queue_wait_max_s": 0.1}).healthy()
     running.put("busy.tar.gz")
-    calls = [running.invoke("busy.tar.gz", b"sleep 0.4") for _ in range(2)]
+    body = f"until {tmp_path}/go".encode()
+    calls = [asyncio.create_task(running.invoke("busy.tar.gz", body)) for _ in range(2)]
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    (tmp_path / "go").touch()
     first, second = sorted(await asyncio.gather(*calls), key=lambda reply: reply.status)
     assert (first.status, second.status, second.error) == (200, 503, "ServiceUnavailable")
     assert "asked for more often than it answers" in second.document["Message"]
@@ -178,15 +186,21 @@ async def test_sigkill_leaves_no_process(start_instance: StartInstance) -> None:
     running.expect_gone()
 
 
-async def test_sigterm_finishes_what_is_running(start_instance: StartInstance) -> None:
+async def test_sigterm_finishes_what_is_running(
+    start_instance: StartInstance, tmp_path: Path
+) -> None:
     """The request under way is answered, then everything ends with status 0."""
     running = await start_instance().healthy()
     running.put("last.tar.gz")
     await running.invoke("last.tar.gz")
-    request = asyncio.create_task(running.invoke("last.tar.gz", b"sleep 1"))
+    body = f"until {tmp_path}/go".encode()
+    request = asyncio.create_task(running.invoke("last.tar.gz", body))
     await running.until_row("last.tar.gz", in_flight=1)
     assert running.process is not None
     running.process.terminate()
+    lane = Path(path_beside(running.spec["socket"]))
+    await eventually(lambda: not lane.exists())  # it has heard of it
+    (tmp_path / "go").touch()
     assert (await request).status == 200
     await running.leave()
     assert await asyncio.to_thread(running.stop) == 0

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,11 @@ import time
 from pathlib import Path
 
 
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
 class Handler:
     def initialize(self, context):
         folder = Path(context.system_properties["model_dir"])
@@ -40,12 +46,16 @@ class Handler:
         self.answered = 0
         if self.weights.startswith("sleep"):
             time.sleep(float(self.weights.split()[1]))
+        if self.weights.startswith("until"):
+            wait_for(self.weights.split()[1])
 
     def handle(self, data, context):
         self.answered += 1
         match bytes(data[0]["body"]).decode().split():
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
+            case ["until", path]:
+                wait_for(path)
             case ["crash"]:
                 os.kill(os.getpid(), 11)
             case ["hog"]:
@@ -55,10 +65,15 @@ class Handler:
 """
 
 
-def make(tmp_path_factory: pytest.TempPathFactory, s3: S3Server, memory_bytes: int) -> Running:
+def make(
+    tmp_path_factory: pytest.TempPathFactory,
+    s3: S3Server,
+    memory_bytes: int,
+    patience_s: float = 30.0,  # machines are busy: whom another one holds up would move
+) -> Running:
     """An instance of an image whose models share, not started yet."""
     image = make_image(tmp_path_factory.mktemp("image"), HANDLER)
-    changes = {"memory_bytes": memory_bytes, "limits": {"patience_s": 0.4}}  # machines are busy
+    changes = {"memory_bytes": memory_bytes, "limits": {"patience_s": patience_s}}
     running = Running(tmp_path_factory.mktemp("shared"), s3, image, changes)
     running.spec["image"] |= {"models_per_worker": SHARED, "handler": "model_handler.py:Handler"}
     return running
@@ -97,15 +112,25 @@ async def test_sixty_models_answer_from_a_few_processes(instance: Running) -> No
     assert all(row["worker"] > 0 for row in rows)
 
 
-async def test_a_slow_model_does_not_hold_up_its_neighbours(instance: Running) -> None:
-    pids = await invoke_all(instance, MODELS)
-    neighbours = [model for model in MODELS[1:] if pids[model] == pids[MODELS[0]]]
-    slow = asyncio.create_task(instance.invoke(MODELS[0], b"sleep 2"))
-    await instance.until_row(MODELS[0], in_flight=1)
-    await invoke_all(instance, neighbours)
-    assert not slow.done()
-    assert (await slow).document["pid"] == pids[MODELS[0]]
-    await instance.until_row(MODELS[0], worker=0)  # it lives apart now
+async def test_a_slow_model_does_not_hold_up_its_neighbours(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, s3: S3Server
+) -> None:
+    """They are answered while it works, for as long as that is, and it lives apart afterwards."""
+    running = make(tmp_path_factory, s3, 1024 * MIB, patience_s=0.1)
+    running.spec["vcpus"] = 1.0  # one load at a time, so one worker
+    slow, *neighbours = names = MODELS[:5]
+    for name in names:
+        running.put(name)
+    async with started(running) as agent:
+        (pid,) = {(await ask(agent, name))["pid"] for name in names}
+        asked = asyncio.create_task(ask(agent, slow, f"until {tmp_path}/go".encode()))
+        await eventually(lambda: agent.residency.here.models[slow].in_flight)
+        answers = await asyncio.gather(*(ask(agent, name) for name in neighbours))
+        assert [answer["weights"] for answer in answers] == neighbours
+        assert not asked.done()
+        (tmp_path / "go").touch()
+        assert (await asked)["pid"] == pid
+        await eventually(lambda: agent.residents.number(slow) == 0)
 
 
 async def test_a_crash_costs_its_caller_an_error_and_the_others_a_reload(instance: Running) -> None:
@@ -135,23 +160,28 @@ async def test_who_runs_out_of_memory_is_loaded_anew_and_lives_alone(instance: R
 
 
 async def test_a_client_that_leaves_does_not_disturb_a_move(
-    tmp_path_factory: pytest.TempPathFactory, s3: S3Server
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, s3: S3Server
 ) -> None:
     """In this process, so that the move can be seen."""
-    running = make(tmp_path_factory, s3, 1024 * MIB)
-    running.put("moved", "sleep 0.3")
+    running = make(tmp_path_factory, s3, 1024 * MIB, patience_s=0.1)
+    load, answer = tmp_path / "load", tmp_path / "answer"
+    running.put("moved", f"until {load}")
     running.put("busy")
     async with started(running) as agent:
+        load.touch()
         for model in ("moved", "busy"):
             before = await ask(agent, model)
-        busy = asyncio.create_task(ask(agent, "busy", b"sleep 1.2"))
+        load.unlink()
+        busy = asyncio.create_task(ask(agent, "busy", f"until {answer}".encode()))
         await eventually(lambda: agent.residency.here.models["busy"].in_flight)
         waiting = asyncio.create_task(ask(agent, "moved"))
         await eventually(lambda: "moved" in agent.residency.here.moves.open)
         waiting.cancel()
+        load.touch()
         await eventually(lambda: "moved" not in agent.residency.here.moves.open)
         after = await ask(agent, "moved")
-        assert (after["weights"], after["answered"]) == ("sleep 0.3", 1)
+        answer.touch()
+        assert (after["weights"], after["answered"]) == (f"until {load}", 1)
         assert after["pid"] != before["pid"] == (await busy)["pid"]
         assert agent.residents.number("moved") != agent.residents.number("busy")
         agent.residency.check()

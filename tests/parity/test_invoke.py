@@ -67,7 +67,7 @@ def parity(
     """
     folder = tmp_path_factory.mktemp("parity")
     config = folder / "short.toml"
-    config.write_text("invocation_timeout_s = 2.0\n")
+    config.write_text("invocation_timeout_s = 5.0\n")
     options = ["--memory-mib", "1024", "--disk-mib", "1024", "--config", str(config)]
     if request.param == "radosgw":
         options += request.getfixturevalue("radosgw").options

@@ -16,6 +16,7 @@ import pytest
 from modelplex.check.outcomes import Failed
 from modelplex.check.wire import Answer
 from tests.support.servers import JSON, Server, lifetime
+from tests.support.waiting import eventually
 
 BOTH = ["modelplex", pytest.param("mms", marks=pytest.mark.mms)]
 QUEUE = 1
@@ -379,14 +380,20 @@ async def test_delete(server: Server) -> None:
     assert (await server.invoke("m0", "x")).status == 404
 
 
-async def test_delete_while_busy(server: Server) -> None:
+async def test_delete_while_busy(server: Server, tmp_path: Path) -> None:
     """Ours finishes what it accepted; in MMS the running one fails and the queued never ends."""
     await server.load("m")
-    running = asyncio.ensure_future(server.invoke("m", "sleep"))
+    running = asyncio.ensure_future(server.invoke("m", f"hold {tmp_path}"))
+    await eventually((tmp_path / "held").exists)
+    limit_s = server.either(ours=20, theirs=2)
+    queued = asyncio.ensure_future(server.invoke("m", "queued", limit_s=limit_s))
     await asyncio.sleep(0.3)
-    queued = asyncio.ensure_future(server.invoke("m", "queued", limit_s=2))
-    await asyncio.sleep(0.3)
-    did(await server.call("DELETE", "/models/m"), 'Model "m" unregistered')
+    deleting = asyncio.ensure_future(server.call("DELETE", "/models/m"))
+    if server.kind == "modelplex":
+        await asyncio.wait([deleting], timeout=0.3)
+        assert not deleting.done()
+        (tmp_path / "go").touch()
+    did(await deleting, 'Model "m" unregistered')
     assert (await running).status == server.either(ours=200, theirs=500)
     if server.kind == "modelplex":
         assert (await queued).body == b"queued"

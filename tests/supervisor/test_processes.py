@@ -86,7 +86,9 @@ async def test_an_impatient_client_does_not_stop_a_stop(supervisor: Supervisor) 
     """The stop goes on to its SIGKILL although the one who asked went away."""
     pid = await supervisor.stubborn("one", grace_s=0.5)
     impatient = asyncio.create_task(supervisor.client.json("DELETE", "/processes/one"))
-    await supervisor.until("one", state="stopping")
+    answer = await supervisor.rows()
+    while answer["processes"].get("one", {}).get("state") == "running":  # then soon it is gone
+        answer = await supervisor.rows(f"?after={answer['version']}&wait_s=20")
     impatient.cancel()
     await asyncio.to_thread(eventually, lambda: not is_alive(pid))
     assert (await supervisor.rows())["processes"] == {}

@@ -10,7 +10,7 @@ IMAGE_TOML = 'handler = "model_handler.py:handle"\n'
 
 # The answer tells which model answered, in which process, with which state: enough to see that no
 # request went to a wrong model and no state leaked. Bodies of the form "crash", "exit", "sleep 3",
-# "raise" or "hog 64" (MiB) make it misbehave.
+# "until PATH" (there is such a file), "raise" or "hog 64" (MiB) make it misbehave.
 ECHO_HANDLER = """
 import json
 import os
@@ -44,6 +44,9 @@ def misbehave(words):
             raise ValueError("the handler was asked to raise")
         case ["sleep", seconds]:
             time.sleep(float(seconds))
+        case ["until", path]:
+            while not os.path.exists(path):
+                time.sleep(0.01)
         case ["hog", mebibytes]:
             STATE["hog"] = bytearray(os.urandom(1024)) * (int(mebibytes) * 1024)
 """

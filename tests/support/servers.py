@@ -36,6 +36,11 @@ def answer(row, index, context):
         os._exit(3)
     if order == "sleep":
         time.sleep(1)
+    if order.startswith("hold "):
+        folder = order.partition(" ")[2]
+        open(os.path.join(folder, "held"), "w").close()
+        while not os.path.exists(os.path.join(folder, "go")):
+            time.sleep(0.01)
     if order == "status":
         context.set_response_status(201, "Made", index)
         context.set_response_header(index, "x-mine", "yes")

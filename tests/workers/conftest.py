@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import textwrap
 import uuid
@@ -86,6 +87,27 @@ async def ask(
     return await worker.invoke(Invocation(pairs, body, query, request_id), timeout_s)
 
 
+class Gate:
+    """Code for a handler that says that it has begun, and goes on when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self._begun, self._open = folder / "begun", folder / "open"
+        self.code = (
+            f"open({str(self._begun)!r}, 'w').close()\n"
+            f"while not os.path.exists({str(self._open)!r}): time.sleep(0.005)"
+        ).encode()
+
+    async def reached(self) -> None:
+        """The handler has begun."""
+        await eventually(self._begun.exists)
+
+    async def open(self) -> None:
+        """It may go on, once the event loop has done whatever was due."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._open.touch()
+
+
 MakeStage = Callable[..., Awaitable[Stage]]
 
 
@@ -99,6 +121,7 @@ class Tools:
 
     ask = staticmethod(ask)
     eventually = staticmethod(eventually)
+    gate = Gate
     living = staticmethod(living)
     write_files = staticmethod(write_files)
 

@@ -10,6 +10,7 @@ import pytest
 from modelplex.workers.errors import LoadFailed, NotBegun, TimedOut, WorkerDied
 from modelplex.workers.limits import PoolLimits
 from modelplex.workers.worker import AHEAD_MAX, Answer, Invocation, Worker
+from tests.support.clocks import hurried_clock
 
 RUN = """
 import os, time
@@ -152,7 +153,7 @@ async def test_a_worker_may_be_asked_ahead_of_time(worker):
     told: list[object] = []
     for number in range(AHEAD_MAX):
         worker.submit(
-            [Invocation([], b"time.sleep(0.02)")], 0.3, lambda _, n=number: told.append(n)
+            [Invocation([], b"time.sleep(0.02)")], 60.0, lambda _, n=number: told.append(n)
         )
     with pytest.raises(RuntimeError, match="more than 16 batches at once"):
         worker.submit([Invocation([], b"")], 60.0, told.append)
@@ -166,18 +167,25 @@ async def test_only_the_batch_that_a_worker_worked_on_is_lost(worker, end):
     """Those behind it were not begun, and are said to be."""
     told: list[type] = []
     for code in (b"", end, b"", b""):
-        worker.submit([Invocation([], code)], 0.5, lambda outcome: told.append(type(outcome)))
+        limit_s = 0.5 if code == end else 60.0
+        worker.submit([Invocation([], code)], limit_s, lambda outcome: told.append(type(outcome)))
     await worker.exited
     assert told[0] is list
     assert told[1] in {WorkerDied, TimedOut}
     assert told[2:] == [NotBegun, NotBegun]
 
 
-async def test_a_batch_may_take_its_time_only(worker):
+async def test_a_batch_may_take_its_time_only(worker, tools, tmp_path):
     """Also when an earlier one had more, and when the clock of an earlier one rings meanwhile."""
+    await submit(worker, b"", timeout_s=600.0)
     await submit(worker, b"", timeout_s=60.0)
-    await submit(worker, b"", timeout_s=0.2)
-    await submit(worker, b"time.sleep(0.5)", timeout_s=30.0)
+    gate = tools.gate(tmp_path)
+    with hurried_clock() as forward:
+        long = asyncio.create_task(submit(worker, gate.code, timeout_s=600.0))
+        await gate.reached()
+        forward(100.0)
+        await gate.open()
+        await long
     with pytest.raises(TimedOut, match=r"longer than 0\.2 s"):
         await submit(worker, b"time.sleep(600)", b"", timeout_s=0.2)
     await worker.exited

@@ -11,6 +11,7 @@ import pytest
 
 from modelplex.workers.errors import LoadFailed, NotBegun, OutOfMemory, TimedOut, WorkerDied
 from modelplex.workers.limits import PoolLimits
+from tests.support.clocks import hurried_clock
 
 MIB = 1024 * 1024
 RUN = """
@@ -43,7 +44,7 @@ def handle(data, context):
 @pytest.fixture
 async def stage(make_stage):
     """A pool whose models run `load.py` of their folder at load, and the request's body."""
-    limits = PoolLimits(unload_timeout_s=1.0)
+    limits = PoolLimits(unload_timeout_s=30.0)
     return await make_stage(RUN, "model_handler.py", {"beside.py": "seen = []"}, limits=limits)
 
 
@@ -224,13 +225,18 @@ async def test_the_end_of_the_process_is_the_end_of_its_models(stage, shared, lo
     assert [type(outcome) for outcome in outcomes] == [OutOfMemory, NotBegun]
 
 
-async def test_a_hanging_handler_costs_the_process_its_life(stage, shared, load, tools):
+async def test_a_hanging_handler_costs_the_process_its_life(stage, shared, load, tools, tmp_path):
     """The timeout counts from when its turn has come."""
     model, other = await load(shared, "m"), await load(shared, "other")
-    slow = asyncio.ensure_future(tools.ask(other, b"time.sleep(0.2)"))
-    await asyncio.sleep(0)
-    answer = await tools.ask(model, b"time.sleep(0.05)", timeout_s=0.2)
-    assert answer.status == (await slow).status == 200
+    gate = tools.gate(tmp_path)
+    with hurried_clock() as forward:
+        slow = asyncio.ensure_future(tools.ask(other, gate.code, timeout_s=600.0))
+        await gate.reached()
+        behind = asyncio.ensure_future(tools.ask(model, timeout_s=60.0))
+        await asyncio.sleep(0)
+        forward(100.0)
+        await gate.open()
+        assert (await slow).status == (await behind).status == 200
     with pytest.raises(TimedOut, match=r"longer than 0\.2 s"):
         await tools.ask(model, b"time.sleep(60)", timeout_s=0.2)
     assert "longer than 0.2 s" in str(await other.exited)

@@ -60,6 +60,7 @@ class Fake:
         self.models = list(script.brings)
         self.extra_bytes = 0
         self.stopped = False
+        self.address = ""  # once it has started
         self.drops_next = False  # the connection, instead of an answer
         self._server: Server | None = None
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -70,12 +71,12 @@ class Fake:
     async def start(self) -> str:
         if self.script.fails_to_start:
             raise StartFailed("The engine is not there.")
-        address = f"unix:{self.script.folder}/c{len(self.script.lives)}"
-        self._server = await serve(self._answer, address, SERVER_LIMITS)
+        self.address = f"unix:{self.script.folder}/c{len(self.script.lives)}"
+        self._server = await serve(self._answer, self.address, SERVER_LIMITS)
         self.place.on_output("hello from the container")
         if self.script.dies_at_start:
             await self.die()
-        return address
+        return self.address
 
     async def wait(self) -> Ended:
         return await asyncio.shield(self._ended)

@@ -93,10 +93,11 @@ async def test_a_command_is_told_where_to_listen(
     assert 2 * MIB < taken < 200 * MIB
 
 
-async def test_nothing_of_it_is_left(make: Make, tmp_path: Path) -> None:
+async def test_nothing_of_it_is_left(make: Make, tmp_path: Path, lines: list[str]) -> None:
     """Not even what it started in a session of its own, nor what ignores SIGTERM."""
     runner = make("serve", "stubborn")
     await runner.start()
+    await eventually(lambda: lines == ["listening"])  # and ignores SIGTERM
     await eventually(lambda: len(processes_of(tmp_path)) == 2)
     await runner.stop(0.1)
     assert processes_of(tmp_path) == {}

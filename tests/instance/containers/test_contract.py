@@ -28,18 +28,22 @@ async def fake(script: Script, tmp_path: Path) -> AsyncIterator[Fake]:
 @pytest.fixture
 async def contract(fake: Fake) -> AsyncIterator[Contract]:
     """Speaks to it."""
-    contract = Contract(await fake.start(), 0.2, 8)
+    contract = Contract(await fake.start(), 30, 8)
     yield contract
     await contract.close()
 
 
-async def test_a_ping_is_good_or_says_what_it_is(script: Script, contract: Contract) -> None:
+async def test_a_ping_is_good_or_says_what_it_is(
+    script: Script, fake: Fake, contract: Contract
+) -> None:
     """200 and nothing else; a hanging one counts as bad after its limit."""
     assert await contract.ping() == ""
     script.replies["GET", "/ping"] = [503]
     assert await contract.ping() == "GET /ping was answered 503 said 503"
     script.hangs.add(("GET", "/ping"))
-    assert await contract.ping() == "GET /ping was not answered within 0.2 s"
+    impatient = Contract(fake.address, 0.2, 8)
+    assert await impatient.ping() == "GET /ping was not answered within 0.2 s"
+    await impatient.close()
 
 
 async def test_models_come_in_pages(script: Script, fake: Fake, contract: Contract) -> None:

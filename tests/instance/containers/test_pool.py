@@ -23,6 +23,7 @@ from modelplex.workers.errors import (
 from modelplex.workers.invocations import Invocation
 from modelplex.workers.model import ModelSpec
 from tests.instance.containers.fake import MIB, Script, place, terms
+from tests.support.clocks import hurried_clock
 from tests.support.waiting import eventually
 
 
@@ -223,11 +224,15 @@ async def test_a_container_that_never_passes_is_ended(
 ) -> None:
     """With SageMaker's words and the reason; nothing of it is left."""
     lab.script.replies = trouble
-    with pytest.raises(StartFailed) as caught:
-        await lab.make(health_timeout_s=0.3).start()
+    starting = asyncio.create_task(lab.make(health_timeout_s=60).start())
+    await eventually(lambda: lab.script.asked.count(("GET", "/ping")) > 1)
+    with hurried_clock() as forward:
+        forward(100.0)
+        with pytest.raises(StartFailed) as caught:
+            await starting
     assert str(caught.value) == (
         "The primary container for production variant AllTraffic did not pass the ping health "
-        f"check within 0.3 s: {sentence}. See log group g."
+        f"check within 60 s: {sentence}. See log group g."
     )
     assert lab.script.last.stopped
 
@@ -260,7 +265,7 @@ async def test_a_container_that_cannot_be_started_again_says_why(lab: Lab) -> No
 
 async def test_a_lost_answer_of_a_living_container_is_the_clients_alone(lab: Lab) -> None:
     """The model stays: SageMaker answers with status 0, too."""
-    await lab.make(container_ping_timeout_s=0.1).start()
+    await lab.make(container_ping_timeout_s=0.1, container_ping_interval_s=600.0).start()
     tenant = await lab.load("a")
     lab.script.last.drops_next = True
     answer = await tenant.invoke(ask(), 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -142,8 +143,9 @@ async def test_a_container_that_says_nothing_fails_the_instance(
     limits = {"container_ping_timeout_s": 0.1}
     running = start_instance(**command("-c", SILENT, health_timeout_s=1.0, limits=limits))
     document = await running.until_ping(503, "Failed")
-    assert document["reason"] == (
+    assert re.fullmatch(
         "The primary container for production variant AllTraffic did not pass the ping health "
-        "check within 1 s: GET /ping was not answered within 0.1 s. See log group "
-        "/aws/sagemaker/Endpoints/demo, log stream AllTraffic/i-0123456789abcdef0."
-    )
+        r"check within 1 s: GET /ping (was not answered within 0\.1 s|could not be sent: .+)\. "
+        r"See log group /aws/sagemaker/Endpoints/demo, log stream AllTraffic/i-0123456789abcdef0\.",
+        document["reason"],
+    )  # not sent: a machine that stalls gives it no time to listen

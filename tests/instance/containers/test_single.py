@@ -32,7 +32,7 @@ async def pool(
     script: Script, failures: list[str], tmp_path: Path
 ) -> AsyncIterator[SingleContainer]:
     """Ends its containers."""
-    conditions = terms(multi_model=False, health_timeout_s=0.3)
+    conditions = terms(multi_model=False)
     pool = SingleContainer(script, place(tmp_path), conditions, failures.append)
     yield pool
     await pool.close()
@@ -83,12 +83,15 @@ async def test_its_end_is_the_models(
 
 
 async def test_the_instance_hears_why_it_does_not_start(
-    pool: SingleContainer, script: Script, failures: list[str], model: ModelSpec
+    script: Script, failures: list[str], model: ModelSpec, tmp_path: Path
 ) -> None:
     """In the sentence for the endpoint."""
     script.hangs.add(("GET", "/ping"))
+    impatient = terms(multi_model=False, health_timeout_s=0.3)
+    pool = SingleContainer(script, place(tmp_path), impatient, failures.append)
     with pytest.raises(LoadFailed):
         await pool.load(model, 30)
+    await pool.close()
     assert failures[0].startswith(
         "The primary container for production variant AllTraffic did not pass the ping health "
         "check within 0.3 s"

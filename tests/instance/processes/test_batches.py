@@ -102,7 +102,9 @@ async def test_who_has_gone_is_left_out(worker: Worker) -> None:
 async def test_a_death_is_told_apart(worker: Worker, body: str, error: type[Exception]) -> None:
     """Those whose batch was under way hear how it ended, those behind it that nobody saw them."""
     batches = Batches(2, 1000)
-    asked = [ask(batches, worker, each, 0.5) for each in ("slow", body, "a", "b")]
+    limit_s = 0.5 if body == "hang" else 60.0  # of its batch
+    limits_s = {"slow": 60.0, body: limit_s, "a": limit_s, "b": 60.0}
+    asked = [ask(batches, worker, *each) for each in limits_s.items()]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(results[0], Answer)
     assert [type(each) for each in results[1:]] == [error, error, NotBegun]

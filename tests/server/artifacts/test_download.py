@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from modelplex.server.artifacts import download
 from modelplex.server.artifacts.download import Bounds, Stopped, ambiguity, fetch
 from modelplex.server.errors import DownloadFailed
 from tests.server.archive_host import ArchiveHost, Page, archive_host
@@ -77,7 +80,9 @@ def test_a_broken_off_body_is_noticed(host: ArchiveHost, tmp_path: Path) -> None
     assert "400 of 1000 bytes" in failure(f"{host.url}/a", tmp_path / "a")
 
 
-def test_size_and_time_have_limits(host: ArchiveHost, tmp_path: Path) -> None:
+def test_size_and_time_have_limits(
+    host: ArchiveHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By what is announced, and by what comes."""
     host.pages["/a"] = Page(b"x" * 1000)
     assert "download_bytes_max=999" in failure(f"{host.url}/a", tmp_path / "a", bytes_max=999)
@@ -86,7 +91,9 @@ def test_size_and_time_have_limits(host: ArchiveHost, tmp_path: Path) -> None:
     host.pages["/c"] = Page(b"x", held=threading.Event())
     assert "timed out" in failure(f"{host.url}/c", tmp_path / "c", timeout_s=0.2)
     host.pages["/d"] = Page(b"x" * 100_000, dribbles=True)
-    assert "download_timeout_s=0.5" in failure(f"{host.url}/d", tmp_path / "d", timeout_s=0.5)
+    hours = itertools.count(step=3600.0)  # between two looks at the clock
+    monkeypatch.setattr(download, "time", SimpleNamespace(monotonic=lambda: next(hours)))
+    assert "download_timeout_s=30" in failure(f"{host.url}/d", tmp_path / "d", timeout_s=30)
 
 
 def test_a_download_can_be_stopped(host: ArchiveHost, tmp_path: Path) -> None:

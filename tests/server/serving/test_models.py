@@ -192,11 +192,15 @@ async def test_requests_wait_for_a_loading_model(shop: Shop) -> None:
     await task
     assert await asked == "hello"
     assert await scaled == Registered("m", "scaled")
-    shop.make("bad", "import time; time.sleep(0.2); raise ValueError('broken')")
+    (shop.store / "go").unlink()
+    shop.make("bad", SLOW + "raise ValueError('broken')")
     load = asyncio.create_task(shop.load("bad"))
     await eventually(lambda: "bad" in names(shop))
+    asked = asyncio.create_task(shop.ask("hello", "bad"))
+    await eventually(lambda: shop.models.find("bad").queued)
+    (shop.store / "go").touch()
     with pytest.raises(Internal, match="Failed to start workers: ValueError: broken"):
-        await shop.ask("hello", "bad")
+        await asked
     with pytest.raises(Internal):
         await load
 
