@@ -172,6 +172,7 @@ class ServerConnection(HandledConnection):
         if receiver is None:
             return None
         self.turns += 1
+        self._host.outbox.under_way += 1
         self._reply = reply = Reply()  # without a constructor: half the time
         reply.gone = False
         reply.line = self
@@ -230,6 +231,7 @@ class ServerConnection(HandledConnection):
         """The body of an express request does not arrive in time."""
         if self._awaits_body:
             self._reply = None
+            self._host.outbox.under_way -= 1
             self._settle()
         arrival, self._arrival = self._arrival, None
         if arrival is not None:

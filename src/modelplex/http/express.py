@@ -41,7 +41,7 @@ class Line(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """Where small answers are left."""
+        """Where small answers go, and where it is counted that there is one to come."""
 
     def fits(self, size: int) -> bool:
         """Whether an answer of `size` bytes may wait for its client."""
@@ -97,6 +97,8 @@ class Reply:
             status, phrase, body = 503, "", _NO_ROOM
             headers = _NO_ROOM_HEADERS
         self.line = None
+        outbox = line.outbox
+        outbox.under_way -= 1
         request = self.request
         last = line.closing or not request.keep_alive
         usual = None if phrase else _LINES.get(status)
@@ -109,7 +111,7 @@ class Reply:
                 body = b""
         if len(body) <= LARGE:
             self.on_gone = None
-            line.outbox.put(self, line, b"".join((start, headers, end, body)), last)
+            outbox.put(self, line, b"".join((start, headers, end, body)), last)
         else:
             line.transport.writelines([start + headers + end, body])
             line.answered(last=last)
@@ -117,6 +119,8 @@ class Reply:
     def lose(self) -> None:
         """The client went away."""
         self.gone = True
-        self.line = None
+        if self.line is not None:
+            self.line.outbox.under_way -= 1
+            self.line = None
         if self.on_gone is not None:
             self.on_gone()

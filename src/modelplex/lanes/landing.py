@@ -83,7 +83,6 @@ class _Line:
         self._landing = landing
         self._asked: dict[int, Asked] = {}
         self._channel = Channel(self._on_frame, body_bytes_max)
-        self.send = self._channel.send_later
         self._channel.open(sock)
         self._channel.lost.add_done_callback(self._lost)
 
@@ -96,6 +95,13 @@ class _Line:
     def busy(self) -> bool:
         """Whether a request is unanswered, or an answer not yet taken."""
         return bool(self._asked) or self._channel.backed_up
+
+    def send(self, parts: list[Data]) -> None:
+        """Sends a frame of one of its requests."""
+        if len(self._asked) < wire.FEW:
+            self._channel.send(parts)
+        else:
+            self._channel.send_later(parts)
 
     def ended(self, number: int) -> None:
         """A request is answered."""

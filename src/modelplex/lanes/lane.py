@@ -54,7 +54,10 @@ class Lane:
         if len(parts) > 1:  # a large body by itself
             channel.want_arena(self._is_in_use)
         self._flights[number] = flight
-        channel.send_later(parts)
+        if len(self._flights) <= wire.FEW:
+            channel.send(parts)
+        else:
+            channel.send_later(parts)
         return number
 
     def leave(self, number: int) -> None:

@@ -20,6 +20,9 @@ from modelplex.runtime.frames import Data
 
 ASK, LEAVE, WAITING, BEGUN, ANSWER, UNREADY = range(48, 54)
 NUMBERS = 0xFFFFFFFF  # of requests; they begin again at 1
+# Requests under way on a lane, up to which a frame is sent at once: the other side has nothing else
+# to do. With more, those of a turn of the event loop go together.
+FEW = 16
 
 # How a model was found; "": it did not run, or that is not known.
 STARTS = ("", "warm", "disk", "cold")
