@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from tests.support.radosgw import Radosgw, missing_programs
 SMALL = ("--memory-mib", "1024", "--disk-mib", "1024")
 
 StartPlatform = Callable[..., Platform]
+
+# Packages that tests install are compiled when they are imported, once, since compiling all of
+# them takes longer than unpacking them.
+os.environ["PIP_COMPILE"] = "0"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture

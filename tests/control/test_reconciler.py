@@ -98,6 +98,19 @@ async def test_gateways_know_of_an_endpoint_before_anyone_is_told_that_it_is_in_
     assert versions == sorted(set(versions))
 
 
+async def test_no_stream_outlives_control(w: World) -> None:
+    """The streams of snapshots end as soon as they are told to, and nobody waits for their end."""
+    await w.in_service("e")
+    stream = w.control.snapshots.follow()
+    assert json.loads(await anext(stream))["endpoints"]["e"]["status"] == "InService"
+    following = asyncio.ensure_future(anext(stream, None))
+    await asyncio.sleep(0)
+    assert not following.done()
+    w.control.snapshots.end()
+    async with asyncio.timeout(10):  # a heartbeat comes after 20 s
+        assert await following is None
+
+
 async def test_a_dead_instance_is_replaced_under_its_own_id(w: World) -> None:
     """The endpoint stays in service; the gateways see the gap."""
     await w.in_service("e", InitialInstanceCount=2)

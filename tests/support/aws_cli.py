@@ -28,7 +28,7 @@ def aws_cli() -> Path:
 
 def _install() -> None:
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
-    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", "--no-compile"]
+    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q"]
     command = [*pip, "--require-hashes", "-r", str(REQUIREMENTS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
     if done.returncode:

@@ -94,6 +94,10 @@ class Engine:
         options = [word for change in changes for word in ("--change", change)]
         return self.docker("import", *options, str(rootfs), name).strip()
 
+    def has(self, name: str) -> bool:
+        """Whether there is an image of this name."""
+        return self._ask("image", "inspect", name).returncode == 0
+
     def containers(self) -> list[str]:
         """The ids of all containers, running or not."""
         return self.docker("ps", "--all", "--quiet", "--no-trunc").split()

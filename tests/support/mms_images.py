@@ -41,7 +41,9 @@ def add_engine_image(engine: Engine, folder: Path, name: str) -> None:
     """
     base, java = add_debian(engine), _java()
     shutil.copytree(IMAGE, folder)
-    shutil.copytree(java.resolve().parents[1], folder / "java", ignore_dangling_symlinks=True)
+    needless = shutil.ignore_patterns("jmods", "docs", "man")  # a third of it; nothing to run with
+    home = java.resolve().parents[1]
+    shutil.copytree(home, folder / "java", ignore=needless, ignore_dangling_symlinks=True)
     _install(folder)
     engine.docker("build", "--quiet", "--build-arg", f"BASE={base}", "--tag", name, str(folder))
 

@@ -121,6 +121,7 @@ async def run(data: Path) -> None:
     server = await control.serve(f"unix:{data / 'run' / 'control.sock'}")
     log.info("control.started", extra={"data": str(data)})
     await stop.wait()
+    control.snapshots.end()  # gateways follow them without end, and are no reason to wait
     await server.close(_DRAIN_S)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -23,6 +23,7 @@ class Snapshots:
         self.endpoints: dict[str, Any] | None = None
         self.changes = Changes()
         self._version = 0
+        self._over = False
 
     def publish(self, endpoints: dict[str, Any]) -> None:
         """Make these the newest endpoints; nothing happens if nothing changed."""
@@ -37,12 +38,17 @@ class Snapshots:
         document = {"version": self._version, "endpoints": self.endpoints}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
+    def end(self) -> None:
+        """End every stream after its newest line: nobody has to wait for the next one any more."""
+        self._over = True
+        self.changes.ring()
+
     async def follow(self) -> AsyncIterator[bytes]:
         """The newest line, then one per change; a reader that is slow skips what is outdated."""
-        while True:
+        while not self._over:
             line, version = await self.newest(), self._version
             yield line
             await self.changes.hold(partial(self._is_newest, version), _HEARTBEAT_S)
 
     def _is_newest(self, version: int) -> bool:
-        return version == self._version
+        return version == self._version and not self._over
