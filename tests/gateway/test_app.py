@@ -38,8 +38,8 @@ def test_the_process_serves_until_it_is_told_to_stop(data: Path) -> None:
 
 def test_the_process_dies_with_its_parent(data: Path) -> None:
     """Killing the parent with SIGKILL ends the gateway."""
-    port, listener = opened(data)
-    fd = listener.fileno()
+    _, listener = opened(data)
+    fd, private = listener.fileno(), data / "run" / "gateway.sock"
     command = ["-m", "modelplex.gateway", "--data", str(data), "--listeners", str(fd)]
     script = (
         "import os, subprocess, sys, time\n"
@@ -51,10 +51,10 @@ def test_the_process_dies_with_its_parent(data: Path) -> None:
     with subprocess.Popen(script_command, stderr=subprocess.DEVNULL, pass_fds=[fd]) as parent:
         listener.close()
         try:
-            eventually(lambda: ping(port), what="the gateway answers")
+            eventually(lambda: listens(private), what="the gateway is up")
         finally:
             os.kill(parent.pid, signal.SIGKILL)
-    eventually(lambda: not ping(port), what="the gateway is gone")
+    eventually(lambda: not listens(private), what="the gateway is gone")
 
 
 def opened(data: Path) -> tuple[int, socket.socket]:
@@ -65,6 +65,12 @@ def opened(data: Path) -> tuple[int, socket.socket]:
     keys = {"access_key": KEYS.access_key, "secret_key": KEYS.secret_key}
     (data / "settings.json").write_text(json.dumps({**document, **keys}))
     return port, listener
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 def ping(port: int) -> bool:
