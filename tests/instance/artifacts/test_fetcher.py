@@ -24,6 +24,7 @@ from modelplex.settings import Settings
 from tests.instance.archives import Entry, targz
 from tests.instance.running import KEYS, MIB
 from tests.support.processes import eventually, processes_of
+from tests.support.waiting import eventually as eventually_in_loop
 
 Make = Callable[..., Fetcher]
 ARCHIVE = targz(Entry("f", b"x" * 1000), Entry("g", os.urandom(2 * MIB)))
@@ -167,6 +168,36 @@ async def test_a_process_that_hangs_is_ended(
         await under_way
     await fetcher.fetch("a", LIMIT)
     assert await pid_of(fetcher, tmp_path) != pid
+
+
+async def test_one_that_hangs_from_its_start_is_ended(
+    fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for it is let go when told to stop, and the next one has another process."""
+    monkeypatch.setattr(fetchers, "STOP_S", 0.05)
+    fetcher.start()
+    (pid,) = processes_of(tmp_path)
+    os.kill(pid, signal.SIGSTOP)
+    under_way = asyncio.ensure_future(fetcher.fetch("a", LIMIT))
+    await asyncio.sleep(0)
+    fetcher.stop("a")
+    with pytest.raises(Stopped):
+        await under_way
+    await fetcher.fetch("a", LIMIT)
+    assert await pid_of(fetcher, tmp_path) != pid
+
+
+async def test_an_order_to_one_that_has_ended_is_not_waited_for(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    """Though it was ready a moment ago."""
+    pid = await pid_of(fetcher, tmp_path)
+    child = fetcher._child
+    assert child is not None
+    os.kill(pid, signal.SIGKILL)
+    await eventually_in_loop(lambda: child.ended)
+    with pytest.raises(Ended):
+        await child.ask(child.number(), {"drop": "a"})
 
 
 async def test_what_its_end_cut_short_is_done_again(

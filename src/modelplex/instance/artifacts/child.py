@@ -21,6 +21,7 @@ from modelplex.instance.tasks import Tasks
 log = logging.getLogger(__name__)
 
 _MODULE = "modelplex.instance.artifacts.fetching"
+_GONE = "the process that fetches has ended"
 
 
 class Ended(Exception):
@@ -64,6 +65,8 @@ class Child:
 
     async def ask(self, number: int, order: Document) -> Document:
         """The answer to an order. Raises what the process met, and Ended."""
+        if self.ended:
+            raise Ended(_GONE)
         answered = self._asked[number] = asyncio.get_running_loop().create_future()
         self.tell({"id": number, **order})
         try:
@@ -79,11 +82,13 @@ class Child:
         if self._writer is not None and not self.ended:
             self._writer.write(wire.line(document))
 
-    def expect(self, number: int, within_s: float) -> None:
-        """Take it for hung, and kill it, unless this order is answered by then."""
+    def expect(self, number: int | None, within_s: float) -> None:
+        """Take it for hung, and kill it, unless this order is answered by then; None: unless it has
+        looked at the disk."""
 
         def look() -> None:
-            if number in self._asked:
+            waited_for = number in self._asked if number is not None else not self._ready.done()
+            if waited_for:
                 log.error("fetcher.hangs", extra={"seconds": within_s})
                 self.kill()
 
@@ -131,7 +136,7 @@ class Child:
     def _bury(self) -> None:
         """Nobody waits any longer."""
         self.kill()
-        error = Ended("the process that fetches has ended")
+        error = Ended(_GONE)
         for answered in self._asked.values():
             if not answered.done():
                 answered.set_exception(error)

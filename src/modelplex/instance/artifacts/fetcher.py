@@ -90,8 +90,9 @@ class Fetcher:
             return
         self._stopping.add(model)
         number = self._fetching[model]
-        if number is not None and self._child is not None:
-            self._child.tell({"stop": number})
+        if self._child is not None:
+            if number is not None:
+                self._child.tell({"stop": number})
             self._child.expect(number, STOP_S)
 
     async def drop(self, model: str) -> None:
@@ -138,8 +139,10 @@ class Fetcher:
                     self._fetching[model] = number
                 return await child.ask(number, order)
             except Ended as error:
+                if self._closed:
+                    raise
                 log.warning("fetcher.died", extra={"problem": str(error), "attempt": attempt})
-                if attempt == TRIES_MAX or self._closed:
+                if attempt == TRIES_MAX:
                     raise
             if model in self._stopping:
                 break
