@@ -72,7 +72,7 @@ class Engine:
         if self._daemon is not None:
             if left := self.containers():  # faster than dockerd's way, which asks them to go
                 self.docker("rm", "--force", *left)
-            self.docker("network", "prune", "--force")  # their bridges would stay, and their pools
+            self._ask("network", "prune", "--force")  # their bridges would stay, and their pools
             self._daemon.send_signal(signal.SIGTERM)
             self._daemon.wait(timeout=STOP_TIMEOUT_S)
             self._daemon = None
