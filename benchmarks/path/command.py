@@ -241,12 +241,18 @@ def _look_inside(
 
 
 def _counts(side: Side, script: Path, probe: str | None) -> dict[str, dict[str, float]]:
+    """One event after the other: a probe at each allocation makes threads so slow that they wait
+    for each other far more often, which are system calls."""
+
     def one() -> int:
         seen = _ask(side, script, PROFILED, COUNT_S)
         return 1 if isinstance(seen, str) else seen.answers
 
-    events = (costs.CALLS, probe) if probe and side.ours else (costs.CALLS,)
-    return costs.counted(side.roles(), events, one)
+    found = costs.counted(side.roles(), costs.CALLS, one)
+    if probe and side.ours:
+        for role, often in costs.counted(side.roles(), probe, one).items():
+            found[role] |= often
+    return found
 
 
 def _profile(found: Run, side: Side, script: Path) -> dict[str, tables.Division]:

@@ -97,11 +97,9 @@ def _library() -> Path:
     return Path(sys.executable).resolve()
 
 
-def counted(
-    roles: Roles, events: tuple[str, ...], load: Callable[[], int]
-) -> dict[str, dict[str, float]]:
+def counted(roles: Roles, event: str, load: Callable[[], int]) -> dict[str, dict[str, float]]:
     """Role -> event -> how often per answer, while `load` runs, which tells how many it got."""
-    watchers = {role: _watch(pids, events) for role, pids in roles.items()}
+    watchers = {role: _watch(pids, event) for role, pids in roles.items()}
     try:
         answers = load()
     finally:
@@ -112,10 +110,9 @@ def counted(
     }
 
 
-def _watch(pids: tuple[int, ...], events: tuple[str, ...]) -> subprocess.Popen[str]:
-    named = [part for event in events for part in ("-e", event)]
+def _watch(pids: tuple[int, ...], event: str) -> subprocess.Popen[str]:
     of = ",".join(map(str, pids))
-    argv = ["perf", "stat", "-x", ";", "--no-inherit", *named, "-p", of, "--", "cat"]
+    argv = ["perf", "stat", "-x", ";", "--no-inherit", "-e", event, "-p", of, "--", "cat"]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
