@@ -25,6 +25,8 @@ START_TIMEOUT_S = 120.0
 # "crc" instead of the secure mode: without keys the daemons would wait for each other for ever.
 # The three times are for the start: each of the gateway's pools waits for the monitor, and who
 # asked for one too early asks again at the objecter's next tick, by default after 5 s.
+# A monitor stops when the disk it is on has less than a twentieth free ("mon data avail crit"): 12
+# GB of 252, on a machine where the tests need a hundredth of that.
 CONFIG = """[global]
 fsid = {fsid}
 mon host = v2:127.0.0.1:{mon_port}
@@ -41,6 +43,8 @@ mon allow pool size one = true
 paxos propose interval = 0.05
 paxos min wait = 0.01
 objecter tick interval = 0.5
+mon data avail warn = -1
+mon data avail crit = -1
 mon data = {folder}/mon
 osd data = {folder}/osd
 osd pool default size = 1
@@ -94,9 +98,13 @@ class Radosgw:
             )
             self._wait_until_answering()
         except (OSError, subprocess.SubprocessError, TimeoutError) as problem:
-            logs = "\n".join(tail(path) for path in sorted(self.folder.glob("*.out")))
+            logs = "\n".join(tail(path) for path in self._logs())
             self.stop()
             raise RuntimeError(f"radosgw did not start: {problem}\n{logs}") from problem
+
+    def _logs(self) -> list[Path]:
+        """What the commands printed, then what the daemons wrote."""
+        return sorted(self.folder.glob("*.out")) + sorted(self.folder.glob("*.log"))
 
     def stop(self) -> None:
         """Kill the daemons and wait for them; the data is of no more use."""
@@ -147,17 +155,41 @@ class Radosgw:
         return {**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")}
 
     def _run(self, *command: str, stdin: bytes = b"") -> bytes:
+        """What one command printed; ChildProcessError as soon as a daemon ends, whose client would
+        wait for it until the limit."""
+        deadline = time.monotonic() + START_TIMEOUT_S
         with (self.folder / f"{command[0]}.out").open("ab") as errors:
-            return subprocess.run(
+            process = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=self._environment(),
-                input=stdin,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                timeout=START_TIMEOUT_S,
-                check=True,
-            ).stdout
+            )
+        with process:
+            try:
+                return self._output(process, stdin, deadline)
+            except BaseException:
+                process.kill()
+                raise
+
+    def _output(self, process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> bytes:
+        while True:
+            try:
+                printed, _ = process.communicate(stdin, timeout=0.5)
+            except subprocess.TimeoutExpired:
+                for daemon in self._daemons:
+                    if daemon.poll() is not None:
+                        raise ChildProcessError(
+                            f"{daemon.args} ended with {daemon.returncode}"
+                        ) from None
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if process.returncode:
+                    raise subprocess.CalledProcessError(process.returncode, process.args)
+                return printed
 
     def _spawn(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("ab") as output:
