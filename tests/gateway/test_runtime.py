@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from modelplex.gateway import runtime
 from modelplex.http.messages import Request, Response
 from modelplex.lanes.wire import path_beside
 from tests.gateway.world import FakeControl, FakeInstance, Gateway
@@ -309,3 +310,18 @@ async def test_a_client_that_leaves_cancels_its_request(
     call.cancel()
     await asyncio.wait_for(cancelled.wait(), 30)
     assert cancelled.is_set()
+
+
+async def test_what_was_asked_is_remembered_within_bounds(
+    gateway: Gateway, control: FakeControl, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More kinds of requests than are remembered are answered like the few."""
+    monkeypatch.setattr(runtime, "CALLS_MAX", 2)
+    instance = await start("i1")
+    control.publish("e", instance.row())
+    models = [f"m{number}.tar.gz" for number in (1, 2, 3, 1, 3)]
+    for model in models:
+        assert (await invoke(gateway, TargetModel=model))["Body"] == b"i1:hi"
+    assert [
+        seen.header(b"x-amzn-sagemaker-target-model").decode() for seen in instance.seen
+    ] == models

@@ -20,8 +20,9 @@ from modelplex.aws.errors import (
 )
 from modelplex.aws.signatures import Signed, Verifier, payload_hash
 from modelplex.gateway.control import Control
+from modelplex.gateway.lobby import Lobby
 from modelplex.gateway.passage import Passage, Sink
-from modelplex.gateway.runtime import Runtime
+from modelplex.gateway.runtime import Call, Runtime
 from modelplex.gateway.s3 import S3 as S3Proxy
 from modelplex.gateway.services import RUNTIME, S3, SERVED, Service, identify, is_invocation
 from modelplex.http.errors import BodyTooLarge
@@ -65,6 +66,7 @@ class Door:
         self._control_body_bytes_max = control_body_bytes_max
         self._unsigned_invocations = unsigned_invocations
         self._loop = asyncio.get_running_loop()
+        self._lobby = Lobby(self._let_in)
         self._asides: set[asyncio.Task[None]] = set()  # large bodies that are being hashed
         self._clock = clock
         self._id_prefix = str(uuid.uuid4())[:24].encode()  # of request ids, which look like UUIDs
@@ -106,7 +108,11 @@ class Door:
     def _receive(self, request: Request, body: Data, reply: Reply) -> None:
         passage = self._passage(request, reply)
         if self._is_soon_let_in(request, body):
-            self._let_in(passage, body)
+            call = self._runtime.recall(request)
+            if call is None:
+                self._lobby.wait(passage, body)
+            else:
+                self._let_in(passage, body, call=call)
         else:
             aside = self._loop.create_task(self._let_in_aside(passage, body))
             self._asides.add(aside)
@@ -142,13 +148,15 @@ class Door:
         if not passage.sink.gone:
             self._let_in(passage, body, body_hash)
 
-    def _let_in(self, passage: Passage, body: Data, body_hash: str = "") -> None:
-        """Verifies the signature and sends the request on its way."""
+    def _let_in(
+        self, passage: Passage, body: Data, body_hash: str = "", call: Call | None = None
+    ) -> None:
+        """Verifies the signature and sends the request on its way; `call`: if it is known."""
         request = passage.request
         try:
             if not self._is_welcome_unsigned(request):
                 self._verify(request, body_hash or payload_hash(body))
-            passage.begin(self._runtime, body)
+            passage.begin(self._runtime, body, call or self._runtime.read(request))
         except Exception as error:
             request_id = passage.request_id.decode()
             self._ended(passage, _explained(error, RUNTIME, request_id))

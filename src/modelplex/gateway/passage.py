@@ -52,9 +52,8 @@ class Passage:
         assert self._flight is not None
         return self._flight.variant.name
 
-    def begin(self, runtime: Runtime, body: Data) -> None:
+    def begin(self, runtime: Runtime, body: Data, call: Call) -> None:
         """Sends it on its way. Raises ServiceError."""
-        call = runtime.read(self.request)
         self.sink.on_gone = self.leave
         if runtime.knows(call):
             self._take_off(runtime, call, body)

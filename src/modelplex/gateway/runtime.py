@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 from collections.abc import Callable
@@ -46,6 +45,8 @@ def _header_members() -> dict[bytes, str]:
     }
 
 
+CALLS_MAX = 4096  # remembered; more: all are forgotten
+
 _MEMBERS = _header_members()
 _NAMES = {member: name for name, member in _MEMBERS.items()}
 
@@ -60,7 +61,6 @@ class Call(NamedTuple):
     packed: bytes  # headers for the instance, as `lanes` has them
 
 
-@functools.lru_cache(1024)  # few callers, each with the same few headers
 def _read(uri: bytes, headers: tuple[Header, ...]) -> Call:
     """The request, checked against the service's model."""
     match = RUNTIME_PATH.fullmatch(uri.partition(b"?")[0])
@@ -108,6 +108,7 @@ class Runtime:
         self._routes = routes
         self._account = account
         self._draw = draw
+        self._calls: dict[tuple[bytes, tuple[Header, ...]], Call] = {}
 
     @property
     def ready(self) -> bool:
@@ -119,10 +120,20 @@ class Runtime:
         while not self._fleet.informed:
             await self._fleet.changed(60.0)
 
+    def recall(self, request: Request) -> Call | None:
+        """What it asks for, if somebody has asked for the very same lately."""
+        return self._calls.get(_key(request))
+
     def read(self, request: Request) -> Call:
-        """What a request asks for. Raises ServiceError."""
-        given = tuple([header for header in request.headers if header[0] in _MEMBERS])
-        return _read(request.target, given)
+        """What a verified request asks for. Raises ServiceError."""
+        key = _key(request)
+        call = self._calls.get(key)
+        if call is None:
+            call = _read(*key)
+            if len(self._calls) >= CALLS_MAX:
+                self._calls.clear()
+            self._calls[key] = call
+        return call
 
     def knows(self, call: Call) -> bool:
         """Whether its endpoint is in service; if not, `ask` may bring news."""
@@ -154,6 +165,11 @@ class Runtime:
                 f"{endpoint.status}."
             )
         return endpoint
+
+
+def _key(request: Request) -> tuple[bytes, tuple[Header, ...]]:
+    """All of a request that says what it is for."""
+    return request.target, tuple([header for header in request.headers if header[0] in _MEMBERS])
 
 
 def _variant(endpoint: Endpoint, target: str | None, draw: float) -> Variant:

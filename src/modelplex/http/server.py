@@ -33,7 +33,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _DESCRIPTORS_AT_ONCE = 16_384  # that the kernel's table has room for from the start: 128 KB
-_ACCEPT_BATCH = 64  # connections taken per turn of the event loop
+_ACCEPT_BATCH = 2  # connections taken per turn of the event loop; each costs what a request does
 _ACCEPT_PAUSE_S = 0.5  # after the process ran out of descriptors
 _CANCEL_S = 5.0  # what handlers get to end in after they were cancelled
 _OPENING_S = 1.0  # what connections that are being opened get when the server closes
