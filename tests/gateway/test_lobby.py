@@ -1,4 +1,4 @@
-"""Requests for something new wait for their turn; those for what is known do not wait for them."""
+"""Requests for something new are let in one by one, and what has come meanwhile in between."""
 
 from __future__ import annotations
 
